@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One shell command of a policy, run with a time limit and bounded output (contract, section 2)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess  # nosec: commands are what a policy is for
+import time
+from collections.abc import Mapping
+
+from .model import CommandResult
+
+MAX_OUTPUT = 64 * 1024  # bytes kept of a command's output, the rest is counted
+GRACE = 5.0  # seconds between TERM and KILL
+TICK = 0.1  # seconds; how often the end of a command is looked for while something else holds its output open
+
+
+class _Running:
+    """A command at work: reads its output, keeps the first `MAX_OUTPUT` bytes, counts the rest."""
+
+    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(  # nosec
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        self._kept = bytearray()
+        self._dropped = 0
+
+    def wait(self, timeout: float) -> int | None:
+        """Return the exit code, negative for a signal; None when the time was over and it was ended."""
+        with self._process.stdout as pipe:  # type: ignore[union-attr]
+            if self._read(pipe.fileno(), time.monotonic() + timeout):
+                return self._process.wait()
+            self._end_group()
+            self._read(pipe.fileno(), time.monotonic() + TICK)
+            return None
+
+    def _read(self, pipe: int, deadline: float) -> bool:
+        """Read until the command has ended (True) or the deadline has passed."""
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        is_open = True
+        while time.monotonic() < deadline:
+            wait = max(0.0, min(TICK, deadline - time.monotonic()))
+            if is_open and poll.poll(wait * 1000):
+                is_open = self._take(os.read(pipe, 65536))
+            elif self._process.poll() is not None:
+                return True  # whatever still holds the pipe is a daemon it left behind
+            elif not is_open:
+                self._join(wait)
+        return self._process.poll() is not None
+
+    def _take(self, chunk: bytes) -> bool:
+        room = MAX_OUTPUT - len(self._kept)
+        self._kept += chunk[:room]
+        self._dropped += max(0, len(chunk) - room)
+        return bool(chunk)
+
+    def _join(self, seconds: float) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    def _end_group(self) -> None:
+        """End every process of the group: TERM, some time to obey, then KILL."""
+        deadline = time.monotonic() + GRACE
+        try:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            while time.monotonic() < deadline:
+                self._join(TICK / 2)
+                if self._process.returncode is not None:
+                    time.sleep(TICK / 10)  # children of a shell that is gone cannot be waited for
+                os.killpg(self._process.pid, 0)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+
+    def text(self) -> str:
+        """Return the output."""
+        text = bytes(self._kept).decode("utf-8", "replace")
+        return text + (f"\n[{self._dropped} more bytes]" if self._dropped else "")
+
+
+def run(name: str, command: str, timeout: float, environment: Mapping[str, str]) -> CommandResult:
+    """Run a policy's command with ``/bin/sh -c`` and return what became of it.
+
+    ``name`` is the policy field, for the message; ``timeout`` is in seconds. An empty command
+    succeeds. Never raises for what the command does.
+    """
+    if not command.strip():
+        return CommandResult()
+    try:
+        running = _Running(command, environment)
+    except (OSError, ValueError) as error:
+        return CommandResult("", f"{name} could not be started: {error}")
+    code = running.wait(timeout)
+    out = running.text()
+    return CommandResult(out, _problem(name, code, timeout, out))
+
+
+def _problem(name: str, code: int | None, timeout: float, out: str) -> str:
+    if code == 0:
+        return ""
+    if code is None:
+        end = f"{name} was ended after {timeout:g} s, its time limit (cmdTimeout)"
+    elif code < 0:
+        end = f"{name} was killed by signal {-code}"
+    else:
+        end = f"{name} failed with exit status {code}"
+    lines = out.strip().splitlines()
+    return f"{end}: {lines[-1][:500]}" if lines else end

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployment steered from a controller: read the tree, let the host work, answer its questions, tell others.
+
+The host gets digests first and asks for the contents it lacks, unless all of them are little.
+It also asks where a removal needs evidence from the tree's history, and where it has seen a
+newer revision than it was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .errors import StoreError
+from .evidence import removed_with_policy
+from .keys import Tree
+from .model import Outcome, Project
+from .parcel import Parcel
+from .plan import Evidence
+from .report import callback_body, unreachable, write_status
+from .snapshot import projects as read_projects
+from .snapshot import strays
+from .spool import Spool
+from .store import Store
+
+LITTLE = 256 * 1024  # bytes of content that are sent along rather than asked for
+ROUNDS = 5  # questions of one host; more mean that its disk or the tree changes all the time
+RESEND = 5.0  # seconds that a deployment spends on callbacks which others left in the spool
+
+Send = Callable[[Parcel], Sequence[Outcome]]
+
+
+@dataclass
+class Course:
+    """What came of a host's deployment; ``warnings`` are sentences."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    newest: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Controller:
+    """Deploys the projects of one host; ``names`` None means all of them."""
+
+    store: Store
+    tree: Tree
+    host: str
+    send: Send
+    names: Sequence[str] | None = None
+    confirm: bool = False
+    diff: bool = False
+
+    def run(self) -> Course:
+        """Return what came of it; raise StoreError when the tree cannot be read."""
+        course = Course()
+        found, parcel = self._read(course)
+        parcel = replace(parcel, projects=_slim(parcel.projects, {}))
+        open_ones: list[Outcome] = []
+        for _ in range(ROUNDS):
+            outcomes = self.send(parcel)
+            open_ones = [outcome for outcome in outcomes if self._is_question(outcome, parcel)]
+            course.outcomes += [outcome for outcome in outcomes if outcome not in open_ones]
+            if not open_ones:
+                break
+            if any(outcome.state == "stale" for outcome in open_ones):
+                found, parcel = self._read(course)
+            parcel = self._answer(open_ones, found, parcel)
+        course.outcomes += [_unsettled(outcome) for outcome in open_ones]
+        course.outcomes.sort(key=lambda outcome: outcome.project)
+        return course
+
+    def _read(self, course: Course) -> tuple[dict[str, Project], Parcel]:
+        listing = self.store.list(self.tree.host(self.host))
+        found = {name: project for (_, name), project in read_projects(self.tree, listing).items()}
+        course.warnings = list(strays(self.tree, (item.key for item in listing.items)).values())
+        course.newest = {name: project.newest for name, project in found.items()}
+        if self.names is not None:
+            found = {name: project for name, project in found.items() if name in self.names}
+        parcel = Parcel(
+            self.host, listing.revision, listing.cluster_id, list(found.values()), self.names, {}, self.confirm
+        )
+        return found, parcel
+
+    def _is_question(self, outcome: Outcome, parcel: Parcel) -> bool:
+        asks = outcome.asks and outcome.project not in parcel.evidence
+        return bool(outcome.needs or asks or outcome.state == "stale")
+
+    def _answer(self, questions: Sequence[Outcome], found: Mapping[str, Project], parcel: Parcel) -> Parcel:
+        """Return the next parcel, of the projects that asked only."""
+        evidence = {outcome.project: self._evidence(outcome, parcel) for outcome in questions}
+        names = list(evidence)
+        needs = {outcome.project: outcome.needs for outcome in questions}
+        wanted = [found[name] for name in names if name in found]
+        known = {name: item for name, item in evidence.items() if item is not None}
+        return replace(parcel, projects=_slim(wanted, needs), names=names, evidence=known)
+
+    def _evidence(self, outcome: Outcome, parcel: Parcel) -> Evidence | None:
+        known = parcel.evidence.get(outcome.project)
+        if outcome.state == "stale":  # the tree has just been read again: older means that the store went back
+            return replace(known or Evidence(), reread=True)
+        if not outcome.asks:
+            return known
+        paths = removed_with_policy(self.store, self.tree, self.host, outcome.project, outcome.revision, outcome.asks)
+        return replace(known or Evidence(), with_policy=paths)
+
+
+def _slim(projects: Sequence[Project], needs: Mapping[str, Sequence[str]]) -> list[Project]:
+    """Leave out contents that were not asked for, unless all of them are little."""
+    if sum(file.size for project in projects for file in project.files.values()) <= LITTLE:
+        return list(projects)
+    slim = []
+    for project in projects:
+        asked = frozenset(needs.get(project.name, ()))
+        files = {path: file if path in asked else replace(file, content=None) for path, file in project.files.items()}
+        slim.append(replace(project, files=files))
+    return slim
+
+
+def _unsettled(outcome: Outcome) -> Outcome:
+    where = f"host {outcome.host}, project {outcome.project}"
+    return replace(outcome, state="failed", msg=f"{where}: the tree or the disk kept changing; deploy again")
+
+
+def unreachable_outcomes(
+    store: Store, tree: Tree, host: str, names: Sequence[str] | None, why: str, when: str
+) -> Course:
+    """Return a failed outcome for each project of a host that could not be asked."""
+    listing = store.list(tree.host(host))
+    found = read_projects(tree, listing).values()
+    chosen = [project for project in found if names is None or project.name in names]
+    course = Course([unreachable(project, why, when) for project in chosen])
+    course.newest = {project.name: project.newest for project in chosen}
+    return course
+
+
+def tell(store: Store, tree: Tree, course: Course, spool: Spool, *, version: str, revision: int = 0) -> list[str]:
+    """Write the statuses and send the callbacks; return what did not succeed, as sentences.
+
+    ``revision`` is one that somebody waits for: a status at least as new is written.
+    """
+    problems: list[str] = []
+    silent: set[str] = set()
+    for outcome in course.outcomes:
+        if outcome.state == "unknown":
+            continue
+        try:
+            newest = max(course.newest.get(outcome.project, 0), revision)
+            write_status(store, tree, outcome, "playbook", version, newest)
+        except StoreError as error:
+            problems.append(f"host {outcome.host}, project {outcome.project}: the status was not written: {error}")
+        if outcome.callback and (outcome.ran or outcome.failed):
+            problems += _call_back(spool, outcome, silent)
+    try:
+        problems += spool.send_due(RESEND).problems
+    except OSError as error:
+        problems.append(f"callbacks that wait could not be read: {error}")
+    return problems
+
+
+def _call_back(spool: Spool, outcome: Outcome, silent: set[str]) -> list[str]:
+    """Send a callback; a receiver that did not answer once gets the others of this run later."""
+    try:
+        if outcome.callback in silent:
+            spool.put(outcome.callback, callback_body(outcome))
+            return []
+        problem = spool.deliver(outcome.callback, callback_body(outcome))
+    except OSError as error:
+        return [f"host {outcome.host}, project {outcome.project}: the callback could not be stored: {error}"]
+    if problem:
+        silent.add(outcome.callback)
+    return [problem] if problem else []

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three commands of a policy, with the environment that the contract promises them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from . import command
+from .errors import DeployError
+from .model import CommandResult, Project
+from .policy import Policy
+from .transaction import staged
+
+MAX_CHANGED = 96 * 1024  # bytes of WATCHER_CHANGED; Linux takes 128 KiB for one variable
+
+
+class Hooks:
+    """Runs the commands of one deployment and keeps what became of each first run."""
+
+    def __init__(self, project: Project, policy: Policy, changed: Sequence[str]) -> None:
+        """``changed`` are the paths of the deployment, of its removed files too."""
+        self._project, self._policy = project, policy
+        self._environment = {
+            "WATCHER_HOST": project.host,
+            "WATCHER_PROJECT": project.name,
+            "WATCHER_REVISION": str(project.revision),
+            "WATCHER_DEPLOY_PATH": policy.deploy_path,
+            "WATCHER_CHANGED": _lines(changed),
+        }
+        self.check = self.before = self.after = CommandResult()
+
+    def run_check(self, folder: str) -> None:
+        """Stage the project in a folder and run checkCmd on it; DeployError when it fails."""
+        if self._policy.check_cmd and self._project.exists:
+            with staged(folder, self._policy.deploy_path, self._project.files):
+                line = self._policy.check_cmd.replace("%s", shlex.quote(folder))
+                self.check = self._run("checkCmd", line, {"WATCHER_STAGED": folder})
+            _demand(self.check)
+
+    def run_before(self) -> None:
+        """Run beforeCmd; DeployError when it fails."""
+        self.before = self._run("beforeCmd", self._policy.before_cmd, {})
+        _demand(self.before)
+
+    def run_after(self) -> None:
+        """Run afterCmd; DeployError when it fails."""
+        self.after = self._run("afterCmd", self._policy.after_cmd, {})
+        _demand(self.after)
+
+    def run_after_again(self, revision: int) -> CommandResult:
+        """Run afterCmd for the files of an older revision that came back."""
+        return self._run("afterCmd", self._policy.after_cmd, {"WATCHER_REVISION": str(revision)})
+
+    def _run(self, name: str, line: str, more: Mapping[str, str]) -> CommandResult:
+        return command.run(name, line, self._policy.cmd_timeout, {**self._environment, **more})
+
+
+def _demand(result: CommandResult) -> None:
+    if result.problem:
+        raise DeployError(result.problem)
+
+
+def _lines(paths: Sequence[str]) -> str:
+    """Return as many paths as fit into a variable, one a line."""
+    text = "\n".join(paths).encode("utf-8")
+    return (text if len(text) <= MAX_CHANGED else text[:MAX_CHANGED].rpartition(b"\n")[0]).decode("utf-8")

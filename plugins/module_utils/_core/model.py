@@ -1,0 +1,263 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The values that flow through: what is wanted, what is on disk, what we own, what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidError
+from .policy import Policy
+
+
+def sha256(content: bytes) -> str:
+    """Return the digest of a content as manifests and statuses spell it."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def md5(content: bytes) -> str:
+    """Return the hex digest that Watcher's callback carries; it protects nothing."""
+    return hashlib.new("md5", content, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class File:
+    """A wanted file; ``content`` is None where only its digest has travelled so far."""
+
+    digest: str
+    size: int
+    content: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, content: bytes) -> File:
+        """Return the file of a content."""
+        return cls(sha256(content), len(content), content)
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the tree says of one project on one host, at one revision of one store.
+
+    ``policy`` is None where its key is missing (``policy_error`` empty) or breaks the contract.
+    ``newest`` is the newest revision at which one of the keys present was modified.
+    ``rejected`` maps keys that break the contract to the reason; ``kept`` are the file paths
+    among them: a bad value is no wish to remove the good file that was there.
+    """
+
+    host: str
+    name: str
+    revision: int
+    cluster_id: int
+    policy: Policy | None = None
+    policy_error: str = ""
+    files: Mapping[str, File] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    ignored: int = 0
+    newest: int = 0
+
+    @property
+    def where(self) -> str:
+        """Return how messages name this project."""
+        return f"host {self.host}, project {self.name}"
+
+    @property
+    def exists(self) -> bool:
+        """Return whether the tree holds any key of the project that is ours."""
+        return bool(self.policy or self.policy_error or self.files or self.rejected)
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of all wanted files: of the lines ``<digest>  <path>``, sorted by path."""
+        lines = "".join(f"{self.files[path].digest}  {path}\n" for path in sorted(self.files))
+        return sha256(lines.encode("utf-8"))
+
+    @property
+    def unmatched(self) -> str:
+        """Return how the tree differs from the policy's manifest; empty when it does not, or has none."""
+        if self.policy is None or self.policy.files is None:
+            return ""
+        manifest = self.policy.files
+        wrong = [path for path in manifest if path not in self.files or self.files[path].digest != manifest[path]]
+        surplus = [path for path in self.files if path not in manifest]
+        if not wrong and not surplus:
+            return ""
+        return (
+            f"{len(wrong)} of {len(manifest)} files of the policy's manifest are not in the tree yet"
+            f" and {len(surplus)} are not in it (such as {min(wrong + surplus)!r})"
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is at a path of the disk: ``kind`` is absent, file, dir, link or other."""
+
+    kind: str = "absent"
+    digest: str = ""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    reason: str = ""  # why the path cannot be used, such as a symbolic link on the way
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A file that we deployed: ``held`` when it is missing from a store that was replaced."""
+
+    digest: str
+    held: bool = False
+
+
+_PLAIN = (
+    "host",
+    "project",
+    "cluster_id",
+    "revision",
+    "settled",
+    "policy",
+    "owed",
+    "attempts",
+)  # a ledger's plain values
+Place = tuple[str, str]  # a deploy path and a file's path below it
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a host remembers of a project; kept in its state folder.
+
+    ``revision`` and ``cluster_id`` are those of the last state that was planned in full.
+    ``claims`` are the paths of a deployment that was begun. ``owed`` says that the commands
+    of the files on disk have not succeeded yet; ``settled`` is the revision whose files
+    are on disk with their commands run.
+    """
+
+    host: str
+    project: str
+    cluster_id: int = 0
+    revision: int = 0
+    settled: int = 0
+    policy: Mapping[str, Any] | None = None
+    files: Mapping[Place, Owned] = field(default_factory=dict)
+    claims: Sequence[Place] = ()
+    folders: Sequence[Place] = ()
+    owed: Sequence[str] | None = None
+    attempts: int = 0
+
+    @classmethod
+    def from_json(cls, data: Any) -> Ledger:
+        """Return the ledger of decoded JSON; raise InvalidError when it is not one of ours."""
+        try:
+            places = {
+                (root, path): Owned(owned["digest"], bool(owned.get("held")))
+                for root, paths in data["files"].items()
+                for path, owned in paths.items()
+            }
+            values: dict[str, Any] = {name: data[name] for name in _PLAIN}
+            for name in ("claims", "folders"):
+                values[name] = tuple((root, path) for root, path in data[name])
+            return cls(files=places, **values)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidError(f"it is not a ledger of this product ({error!r})") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the ledger as JSON data."""
+        files: dict[str, dict[str, Any]] = {}
+        for (root, path), owned in sorted(self.files.items()):
+            entry: dict[str, Any] = {"digest": owned.digest}
+            files.setdefault(root, {})[path] = {**entry, "held": True} if owned.held else entry
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "files": files,
+            "claims": [list(place) for place in self.claims],
+            "folders": [list(place) for place in self.folders],
+        }
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of a command; ``problem`` is empty when it succeeded or was not configured."""
+
+    out: str = ""
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the command's part of a callback, in Watcher's four fields."""
+        return {"success": not self.problem, "out": self.out, "err": self.problem or None, "msg": self.problem}
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that a deployment changed: ``action`` is create, set or delete."""
+
+    path: str
+    action: str
+    md5: str = ""
+    backup: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file's part of a callback."""
+        return {"path": self.path, "action": self.action, "md5": self.md5, "backup": self.backup}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one deployment.
+
+    ``state`` is ``deployed``, ``rolledBack``, ``failed`` or ``removed`` (contract, section 4),
+    ``held`` or ``waiting`` where nothing was begun, or ``unknown`` for a project that neither
+    the tree nor the host knows. ``ran`` says that something was attempted: only then is a
+    callback due. ``needs`` are paths whose contents have to be sent before it can go on;
+    ``asks`` are the missing paths whose removal needs evidence from the tree's history.
+    """
+
+    host: str
+    project: str
+    state: str
+    revision: int  # whose files are on disk with their commands run
+    wanted_revision: int
+    digest: str
+    files: int
+    msg: str = ""
+    ran: bool = False
+    changes: Sequence[FileChange] = ()
+    before: CommandResult = CommandResult()
+    after: CommandResult = CommandResult()
+    check: CommandResult = CommandResult()
+    deploy_path: str = ""
+    callback: str = ""
+    started: str = ""
+    finished: str = ""
+    attempts: int = 1
+    notes: Sequence[str] = ()
+    needs: Sequence[str] = ()
+    asks: Sequence[str] = ()
+    diff: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Return whether somebody should look at it."""
+        return self.state in ("failed", "rolledBack")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON data, to cross from a host to the controller."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("before", "after", "check"):
+            data[name] = {"out": data[name].out, "problem": data[name].problem}
+        data["changes"] = [change.to_json() for change in self.changes]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        """Return the outcome that `to_json` wrote; raise InvalidError for anything else."""
+        try:
+            values = dict(data)
+            for name in ("before", "after", "check"):
+                values[name] = CommandResult(**values[name])
+            values["changes"] = tuple(FileChange(**change) for change in values["changes"])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise InvalidError(f"the host's answer is not an outcome of this version ({error!r})") from error

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The deploy policy of a project: the value of its key ``config`` (contract, section 2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import InvalidError
+from .keys import CONTROL, check_path, check_prefix
+
+MAX_VALUE = 1 << 20  # bytes of one value of the tree
+MAX_TIMEOUT = 86400  # seconds; a command that needs a day is not a deploy hook
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("text without NUL characters")
+    return value
+
+
+def _path(value: Any) -> str:
+    allowed = "an absolute path without . or .. segments and control characters"
+    if not isinstance(value, str) or not value.startswith("/") or CONTROL.search(value):
+        raise ValueError(allowed)
+    segments = [segment for segment in value.split("/") if segment]
+    if "." in segments or ".." in segments:
+        raise ValueError(allowed)
+    return "/" + "/".join(segments)
+
+
+def _path_or_empty(value: Any) -> str:
+    return "" if value == "" else _path(value)
+
+
+def _url(value: Any) -> str:
+    allowed = "an http:// or https:// URL, or empty"
+    if value == "":
+        return ""
+    if not isinstance(value, str) or CONTROL.search(value) or " " in value:
+        raise ValueError(allowed)
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(allowed)
+    return value
+
+
+def _mode(value: Any) -> int | None:
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3,4}", value):
+        raise ValueError('octal digits in quotes, such as "0644"')
+    return int(value, 8)
+
+
+def _owner(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?|", value):
+        raise ValueError("a name or number in quotes")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIMEOUT:
+        raise ValueError(f"seconds, more than 0 and at most {MAX_TIMEOUT}")
+    return float(value)
+
+
+def _on_failure(value: Any) -> str:
+    if value not in ("rollback", "keep"):
+        raise ValueError("rollback or keep")
+    return str(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number, 0 or more")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _prefixes(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of key prefixes")
+    for item in value:
+        try:
+            check_prefix(item.rstrip("/"))
+        except InvalidError as error:
+            raise ValueError(f"a list of key prefixes ({error})") from error
+    return tuple(value)
+
+
+def _manifest(value: Any) -> Mapping[str, str] | None:
+    allowed = 'an object of file paths and digests, such as {"ngx.conf": "sha256:<64 hex digits>"}'
+    if not isinstance(value, dict):
+        raise ValueError(allowed)
+    for path, digest in value.items():
+        try:
+            check_path(path)
+        except InvalidError as error:
+            raise ValueError(f"{allowed} ({error})") from error
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+            raise ValueError(allowed)
+    return dict(value)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A valid policy; attributes are the contract's fields in snake case."""
+
+    deploy_path: str = field(metadata={"check": _path})
+    backup_dir: str = field(default="", metadata={"check": _path_or_empty})
+    before_cmd: str = field(default="", metadata={"check": _text})
+    after_cmd: str = field(default="", metadata={"check": _text})
+    callback: str = field(default="", metadata={"check": _url})
+    check_cmd: str = field(default="", metadata={"check": _text})
+    mode: int | None = field(default=None, metadata={"check": _mode})
+    dir_mode: int | None = field(default=None, metadata={"check": _mode})
+    owner: str = field(default="", metadata={"check": _owner})
+    group: str = field(default="", metadata={"check": _owner})
+    cmd_timeout: float = field(default=30.0, metadata={"check": _seconds})
+    on_failure: str = field(default="rollback", metadata={"check": _on_failure})
+    keep_backups: int = field(default=10, metadata={"check": _count})
+    render: bool = field(default=False, metadata={"check": _bool})
+    watch: tuple[str, ...] = field(default=(), metadata={"check": _prefixes})
+    files: Mapping[str, str] | None = field(default=None, metadata={"check": _manifest}, hash=False)
+
+    @classmethod
+    def parse(cls, value: bytes, where: str) -> Policy:
+        """Return the policy that a value holds.
+
+        Raise InvalidError, beginning with ``where`` (host, project, key), that names the field,
+        what was found and what is allowed.
+        """
+        if len(value) > MAX_VALUE:
+            raise InvalidError(f"{where}: the policy has {len(value)} bytes, allowed are {MAX_VALUE}")
+        try:
+            data = json.loads(value.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise InvalidError(f"{where}: the policy is not JSON ({error}); allowed is an object of fields") from error
+        return cls.from_data(data, where)
+
+    @classmethod
+    def from_data(cls, data: Any, where: str) -> Policy:
+        """Return the policy of decoded JSON; raise InvalidError as `parse` does."""
+        if not isinstance(data, dict):
+            raise InvalidError(f"{where}: the policy is {_found(data)}; allowed is an object of fields")
+        checks = {json_name(item.name): (item.name, item.metadata["check"]) for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            if name not in checks:
+                raise InvalidError(f"{where}: unknown policy field {name!r}; allowed are {', '.join(checks)}")
+            attribute, check = checks[name]
+            try:
+                values[attribute] = check(value)
+            except ValueError as error:
+                raise InvalidError(f"{where}: policy field {name} is {_found(value)}; allowed is {error}") from error
+        if "deploy_path" not in values:
+            raise InvalidError(f"{where}: policy field deployPath is missing; allowed is an absolute path")
+        return cls(**values)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the policy as JSON data for `from_data`, without what is default and without the manifest."""
+        data: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value == item.default or item.name == "files":
+                continue
+            if item.name in ("mode", "dir_mode"):
+                value = f"{value:04o}"
+            data[json_name(item.name)] = list(value) if isinstance(value, tuple) else value
+        return data
+
+
+def json_name(attribute: str) -> str:
+    """Return the contract's name of an attribute: ``deploy_path`` -> ``deployPath``."""
+    head, *tail = attribute.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+def encode(data: Mapping[str, Any]) -> bytes:
+    """Return the one spelling of a policy in the tree, so that equal policies are equal bytes."""
+    return json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8")
+
+
+def _found(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {twice!r} stands there twice")
+    return data

@@ -1,0 +1,207 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List and watch: a stream that never misses the final state.
+
+Three kinds of failure have three answers. The store is away: pause, go on at the next
+revision. The history is gone, or another store answers: list again, at once. The store
+refuses: at the very first attempt that is for the caller, later it is retried.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .errors import CompactedError, StoreError, UnavailableError
+from .store import Batch, Event, Listing, Store, Watch
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0  # seconds between attempts: soon enough for users, rare enough for a store in trouble
+JITTER = 0.5  # of the pause, added at random: a thousand hosts must not come back in step
+
+
+class Position(NamedTuple):
+    """The newest revision handed on, and a key to recognise the store by.
+
+    As of ``revision`` the store wrote ``key`` last at ``written`` (0: deleted it there);
+    an empty key means that it held nothing.
+    """
+
+    cluster_id: int
+    revision: int
+    key: bytes = b""
+    written: int = 0
+
+
+class Reflector:
+    """Keeps one watch below a prefix going for ever.
+
+    Read by any thread: ``position`` (None before the first listing), ``last_alive`` (on the
+    clock given, None before the first proof of life) and ``failures`` (attempts that failed
+    since then).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        *,
+        keys_only: bool = False,
+        position: Position | None = None,
+        pause: float = PAUSE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare to stream what is below the prefix, from the revision after ``position`` if that is given.
+
+        ``keys_only`` leaves the values out. ``sleep`` takes seconds and is to return early after `close`.
+        """
+        self.position = position
+        self.last_alive: float | None = None
+        self.failures = 0
+        self._store = store
+        self._prefix = prefix
+        self._keys_only = keys_only
+        self._pause = pause
+        self._clock = clock
+        self._jitter = jitter
+        self._closed = threading.Event()
+        self._sleep = sleep or self._closed.wait
+        self._lock = threading.Lock()
+        self._watch: Watch | None = None
+        self._attempts = 0
+        self._started = 0.0  # when the current attempt began
+        self._at_once = True  # whether the next listing may follow without a pause
+        self._said = ""
+
+    @property
+    def revision(self) -> int:
+        """Return the newest revision handed on; 0 before the first."""
+        return self.position[1] if self.position else 0
+
+    def close(self) -> None:
+        """End the stream at once, from any thread.
+
+        A request that waits for an answer ends when the store is closed too, or at its time limit.
+        """
+        with self._lock:
+            self._closed.set()
+            watch = self._watch
+        if watch is not None:
+            watch.close()
+
+    def stream(self) -> Iterator[Listing | Batch]:
+        """Yield a Listing, which replaces all that is known, then Batches, until `close`.
+
+        A Listing comes again when history is gone or the store is another one. No Batch is empty.
+        Raises DeniedError or StoreError of the very first attempt.
+        """
+        while not self._closed.is_set():
+            self._attempts += 1
+            self._started = self._clock()
+            try:
+                yield from self._attempt()
+            except StoreError as error:
+                if self._closed.is_set():
+                    return
+                self._failed(error)
+                self._wait(error)
+
+    def _attempt(self) -> Iterator[Listing | Batch]:
+        """Yield until the watch breaks; raise what broke it."""
+        if self.position is None:
+            listing = self._store.list(self._prefix, keys_only=self._keys_only)
+            self.position = _listed(listing)
+            self._alive()
+            yield listing
+        else:
+            self._recognise(self.position)
+        with self._store.watch(self._prefix, self.position.revision + 1) as watch:
+            if self._hold(watch):
+                yield from self._batches(watch, self.position.cluster_id)
+        if not self._closed.is_set():
+            raise UnavailableError("the watch ended without a reason")
+
+    def _recognise(self, known: Position) -> None:
+        """Raise CompactedError when the store is not the one known.
+
+        Neither cluster id nor revision tells: etcd makes the id from its own addresses, so a
+        member that was emptied has the same, and its revision may have passed ours meanwhile.
+        """
+        same = self._at(known, known.revision) == known.written
+        if same and known.key and not known.written:
+            same = self._at(known, known.revision - 1) > 0
+        if not same:
+            raise CompactedError("the store has another history")
+
+    def _at(self, known: Position, revision: int) -> int:
+        """Return when, as of the revision, the known key was last written; 0 if it was not there."""
+        try:
+            below = known.key.decode() or self._prefix
+        except UnicodeDecodeError as error:
+            raise CompactedError("the store cannot be recognised by a key that is not UTF-8 text") from error
+        listing = self._store.list(below, keys_only=True, revision=revision)
+        if listing.cluster_id != known.cluster_id:
+            raise CompactedError(f"the store is another cluster, {listing.cluster_id:x}, not {known.cluster_id:x}")
+        return max((item.revision for item in listing.items if known.key in (b"", item.key)), default=0)
+
+    def _hold(self, watch: Watch) -> bool:
+        """Remember the watch for `close`; return whether it is still wanted."""
+        with self._lock:
+            self._watch = watch
+            return not self._closed.is_set()
+
+    def _batches(self, watch: Watch, cluster_id: int) -> Iterator[Batch]:
+        for batch in watch:
+            self._alive()
+            if self._clock() - self._started >= self._pause:
+                self._at_once = True
+            if batch.events:
+                last = batch.events[-1]
+                self.position = Position(cluster_id, batch.revision, last.key, 0 if last.deleted else last.revision)
+                yield _without_values(batch) if self._keys_only else batch
+
+    def _alive(self) -> None:
+        self.last_alive = self._clock()
+        self.failures = 0
+        if self._said:
+            logger.info("%s: the store answers again", self._prefix)
+            self._said = ""
+
+    def _failed(self, error: StoreError) -> None:
+        """Note the failure and log it when it is a new one; raise it when it is for the caller."""
+        passing = isinstance(error, (UnavailableError, CompactedError))
+        if not passing and self._attempts == 1 and self.last_alive is None:
+            raise error
+        self.failures += 1
+        if isinstance(error, CompactedError):
+            self.position = None
+        if str(error) != self._said:
+            self._said = str(error)
+            logger.log(logging.WARNING if passing else logging.ERROR, "%s: %s; trying again", self._prefix, error)
+
+    def _wait(self, error: StoreError) -> None:
+        """Pause, except that a watch that had lived, or a start, may be followed by one listing at once."""
+        if isinstance(error, CompactedError) and self._at_once:
+            self._at_once = False
+            return
+        self._sleep(self._pause + self._jitter() * JITTER * self._pause)
+
+
+def _listed(listing: Listing) -> Position:
+    """Return the position after a listing; its newest key is what the store is recognised by."""
+    newest = max(listing.items, key=lambda item: item.revision, default=None)
+    known = (newest.key, newest.revision) if newest else (b"", 0)
+    return Position(listing.cluster_id, listing.revision, *known)
+
+
+def _without_values(batch: Batch) -> Batch:
+    events = tuple(Event(event.key, b"", event.revision, event.deleted) for event in batch.events)
+    return Batch(events, batch.revision)

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Imports inside the library point one way, and out of it only where agreed."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CORE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_core"
+
+# File -> the files of the library that it may import, each of which stands above it.
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    # what is in the tree
+    "keys": {"errors"},
+    "policy": {"errors", "keys"},
+    "model": {"errors", "policy"},
+    "store": {"errors", "keys", "model"},
+    # the store on etcd
+    "connection": {"errors", "keys"},
+    "wire": {"errors"},
+    "channels": {"errors", "connection", "wire"},
+    "diagnosis": {"errors", "connection", "channels"},
+    "session": {"errors", "connection", "wire", "channels", "diagnosis"},
+    "etcd_watch": {"errors", "store", "wire", "channels", "diagnosis", "session"},
+    "etcd": {"errors", "keys", "store", "connection", "wire", "session", "etcd_watch"},
+    # publish -> tree -> reflector
+    "publish": {"errors", "keys", "policy", "model", "store"},
+    "reflector": {"errors", "store"},
+    "snapshot": {"errors", "keys", "policy", "model", "store"},
+    "evidence": {"errors", "keys", "store"},
+    # plan -> apply: without the store
+    "plan": {"errors", "keys", "policy", "model"},
+    "disk": {"errors", "model"},
+    "backup": {"errors", "model", "disk"},
+    "diff": {"model", "plan", "disk"},
+    "ledger": {"errors", "model", "disk"},
+    "transaction": {"errors", "policy", "model", "plan", "disk", "backup"},
+    "command": {"errors", "model"},
+    "hooks": {"errors", "policy", "model", "transaction", "command"},
+    "apply": {"errors", "policy", "model", "plan", "disk", "diff", "ledger", "transaction", "hooks"},
+    # report
+    "spool": {"errors", "model"},
+    "report": {"errors", "keys", "model", "store"},
+}
+
+# File -> the packages from outside that it may import, in a function or guarded:
+# a host of the deploy module has none of them.
+THIRD_PARTY: dict[str, set[str]] = {
+    "wire": {"etcd3", "google", "grpc"},
+}
+
+FILES = sorted(path.stem for path in CORE.glob("*.py"))
+
+
+def imports(name: str) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Yield each import statement of a file, and whether importing the file can do without it."""
+    tree = ast.parse((CORE / f"{name}.py").read_text(encoding="utf-8"))
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, optional = waiting.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node, optional
+        optional = (
+            optional
+            or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            or (isinstance(node, ast.Try) and any("ImportError" in ast.dump(handler) for handler in node.handlers))
+            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        )
+        waiting += [(child, optional) for child in ast.iter_child_nodes(node)]
+
+
+def inside(name: str) -> set[str]:
+    """Return the files of the library that a file imports."""
+    found = set()
+    for node, _optional in imports(name):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1, f"line {node.lineno} imports from above the library"
+            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+def outside(name: str) -> Iterator[tuple[str, bool]]:
+    """Yield the packages from outside the standard library that a file imports, and whether optionally."""
+    for node, optional in imports(name):
+        if isinstance(node, ast.ImportFrom):
+            modules = [] if node.level else [node.module or ""]
+        else:
+            modules = [alias.name for alias in node.names]
+        for package in {module.split(".")[0] for module in modules}:
+            if package not in sys.stdlib_module_names:
+                yield package, optional
+
+
+def test_table_points_one_way() -> None:
+    """Each row may use only rows above it, so no circle can be agreed."""
+    above: set[str] = set()
+    for name, allowed in ALLOWED.items():
+        assert allowed <= above, f"{name} may not use what stands below it"
+        above.add(name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inside(name: str) -> None:
+    """A file imports only those files of the library that the table allows it."""
+    assert name in ALLOWED, "a new file needs a row in ALLOWED"
+    assert inside(name) - ALLOWED[name] == set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_outside(name: str) -> None:
+    """Nothing from outside the standard library is needed to import a file, and Ansible never is."""
+    for package, optional in outside(name):
+        assert package in THIRD_PARTY.get(name, set())
+        assert optional, f"{package} must be imported in a function or guarded"
+
+
+def test_no_import_is_hidden() -> None:
+    """Only what may import packages from outside uses importlib, which the other tests cannot look behind."""
+    text = {name: (CORE / f"{name}.py").read_text(encoding="utf-8") for name in FILES}
+    assert {name for name in FILES if "importlib" in text[name] or "__import__" in text[name]} <= set(THIRD_PARTY)
+
+
+def test_table_has_no_stale_row() -> None:
+    """Each row is about a file that there is."""
+    assert set(ALLOWED) - set(FILES) == set()
