@@ -143,6 +143,8 @@ class EtcdServer:
     def freeze(self) -> None:
         """Stop the server's process: its connections stay, and nothing answers."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)  # until then it may still serve a call
 
     def thaw(self) -> None:
         """Let a frozen server go on."""

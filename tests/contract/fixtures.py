@@ -1,19 +1,19 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stores that the contract is tested on, and the servers behind them."""
+"""The stores that the contract is tested on, the servers behind them, and what all its tests use."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import EtcdStore
-from ansible_collections.watcher.config.plugins.module_utils._core.store import Store
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Batch, Event, Store, Watch, Write
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer, etcd_34, etcd_35
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
@@ -97,6 +97,27 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def names(items: Sequence[object]) -> list[str]:
-    """Return the keys of key-values or events as text."""
-    return [getattr(item, "key").decode() for item in items]  # noqa: B009 -- both have one
+def put(store: Store, *pairs: tuple[str, bytes]) -> int:
+    """Commit puts and return the revision."""
+    return store.commit(Write(puts=pairs))
+
+
+def keys(store: Store, prefix: str) -> list[str]:
+    """Return all keys below the prefix."""
+    return [item.key.decode() for item in store.list(prefix).items]
+
+
+def batches(watch: Watch) -> Iterator[Batch]:
+    """Yield the batches that have events."""
+    return (batch for batch in watch if batch.events)
+
+
+def events(watch: Watch, count: int) -> list[Event]:
+    """Return that many events of a watch."""
+    found: list[Event] = []
+    for batch in batches(watch):
+        assert batch.revision == batch.events[-1].revision
+        found += batch.events
+        if len(found) >= count:
+            break
+    return found

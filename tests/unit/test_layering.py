@@ -49,6 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     # report
     "spool": {"errors", "model"},
     "report": {"errors", "keys", "model", "store"},
+    # a deployment by a playbook: the controller's half, what travels, the host's half
+    "parcel": {"errors", "keys", "policy", "model", "plan"},
+    "controller": {"errors", "keys", "model", "store", "snapshot", "evidence", "plan", "spool", "report", "parcel"},
+    "host": {"errors", "model", "ledger", "apply", "parcel"},
 }
 
 # File -> the packages from outside that it may import, in a function or guarded:

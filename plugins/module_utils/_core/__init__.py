@@ -3,3 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Everything the product knows; standard library plus the etcd client, no Ansible."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"  # galaxy.yml has the same; a test holds them together

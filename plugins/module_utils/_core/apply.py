@@ -120,6 +120,7 @@ class _Deployment:
 
     def _execute(self, plan: Plan) -> Outcome:
         assert plan.policy is not None
+        keep = plan.policy.deploy_path if self.project.exists else ""
         described = self.described(plan)  # now: differences are gone once the files are swapped
         changed = sorted({*[step.path for step in plan.steps], *(self.ledger.owed or ())})
         hooks = Hooks(self.project, plan.policy, changed)
@@ -140,9 +141,9 @@ class _Deployment:
         except DeployError as error:
             if plan.steps and plan.policy.on_failure == "rollback":
                 return self._roll_back(described, hooks, work, str(error))
-            self._settle(plan, work.finish(self.ledger.folders), owed=changed)
+            self._settle(plan, work.finish(self.ledger.folders, keep), owed=changed)
             return self._ended(described, hooks, "failed", f"{error}; the new files stay")
-        self._settle(plan, work.finish(self.ledger.folders), owed=None)
+        self._settle(plan, work.finish(self.ledger.folders, keep), owed=None)
         return self._ended(described, hooks, plan.state, "")
 
     def _undo(self, work: Transaction) -> str:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from . import wire
 from .connection import Connection, Endpoint
@@ -130,7 +130,7 @@ class Channels:
         self._used.add(link)
 
     def _channel(self, endpoint: Endpoint) -> Any:
-        grpc = wire.module("grpc", "grpcio")
+        grpc = wire.load_grpc()
         if not endpoint.tls:
             return grpc.insecure_channel(endpoint.address, options=OPTIONS)
         settings = self._connection
@@ -142,7 +142,7 @@ class Channels:
         return grpc.secure_channel(endpoint.address, credentials, options=OPTIONS)
 
 
-def roots(connection: Connection) -> Optional[bytes]:
+def roots(connection: Connection) -> bytes | None:
     """Return the PEM certificates to trust: those of ``ca_cert``, else the system's.
 
     None where the system keeps none, which leaves gRPC with its own list.
@@ -155,7 +155,7 @@ def roots(connection: Connection) -> Optional[bytes]:
     return next((bundle.read_bytes() for bundle in bundles if bundle.is_file()), None)
 
 
-def _content(option: str, path: Optional[str]) -> Optional[bytes]:
+def _content(option: str, path: str | None) -> bytes | None:
     """Return the content of the file an option names; raise InvalidError where it cannot be read."""
     if not path:
         return None

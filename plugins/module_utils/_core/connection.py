@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from .errors import InvalidError
 from .keys import PREFIX, check_prefix, shown
@@ -61,11 +61,11 @@ class Connection:
 
     endpoints: tuple[str, ...] = DEFAULT_ENDPOINTS
     prefix: str = PREFIX
-    username: Optional[str] = None
-    password: Optional[str] = field(default=None, repr=False)
-    ca_cert: Optional[str] = None  # a path, as the next two
-    client_cert: Optional[str] = None
-    client_key: Optional[str] = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_cert: str | None = None  # a path, as the next two
+    client_cert: str | None = None
+    client_key: str | None = None
     timeout: float = DEFAULT_TIMEOUT  # seconds that one endpoint has to answer one call
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class Connection:
             raise InvalidError(f"{given} is set and {missing} is not: set both or none of them")
 
 
-def _ipv6(text: Optional[str]) -> Optional[str]:
+def _ipv6(text: str | None) -> str | None:
     """Return the IPv6 address, or None where there is none."""
     try:
         return str(ipaddress.IPv6Address(text)) if text else None
@@ -134,7 +134,7 @@ def _endpoint_list(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise InvalidError(f"endpoints: {value!r} is not a list of {ENDPOINT_FORMS}")
-    return tuple(part.strip() for part in parts)
+    return tuple(part.strip() for part in parts if part.strip()) or DEFAULT_ENDPOINTS
 
 
 def _seconds(value: Any) -> float:

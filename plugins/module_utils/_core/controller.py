@@ -51,7 +51,6 @@ class Controller:
     send: Send
     names: Sequence[str] | None = None
     confirm: bool = False
-    diff: bool = False
 
     def run(self) -> Course:
         """Return what came of it; raise StoreError when the tree cannot be read."""
@@ -124,9 +123,7 @@ def _unsettled(outcome: Outcome) -> Outcome:
     return replace(outcome, state="failed", msg=f"{where}: the tree or the disk kept changing; deploy again")
 
 
-def unreachable_outcomes(
-    store: Store, tree: Tree, host: str, names: Sequence[str] | None, why: str, when: str
-) -> Course:
+def unreachable_course(store: Store, tree: Tree, host: str, names: Sequence[str] | None, why: str, when: str) -> Course:
     """Return a failed outcome for each project of a host that could not be asked."""
     listing = store.list(tree.host(host))
     found = read_projects(tree, listing).values()

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from .channels import roots
 from .connection import Connection, Endpoint
@@ -29,7 +28,7 @@ ANSWERS = (
 )
 # Texts of etcd after which a new token helps, where the code is not UNAUTHENTICATED already.
 STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
-NO_TOKEN = "etcd refuses the token it gave: check its auth settings and the clocks of its members"
+REFUSED_TWICE = "etcd refuses the token it gave: check its auth settings and the clocks of its members"
 # text in the details, kind of error, what to tell; the first line that fits counts
 TABLE = (
     ("too many operations", StoreError, "it has more operations than etcd takes in one (128 by default): split it"),
@@ -43,8 +42,8 @@ TABLE = (
     ("authentication failed", DeniedError, "user name or password is wrong: correct username and password"),
     ("user name not found", DeniedError, "etcd no longer knows the user: correct username"),
     ("permission denied", DeniedError, "its roles do not permit that: grant it with etcdctl role grant-permission"),
-    ("auth token", DeniedError, NO_TOKEN),
-    ("auth store is old", DeniedError, NO_TOKEN),
+    ("auth token", DeniedError, REFUSED_TWICE),
+    ("auth store is old", DeniedError, REFUSED_TWICE),
 )
 NO_NAME = ("DNS resolution failed", "errors resolving", "address lookup failed")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, with empty SETTINGS
@@ -73,7 +72,7 @@ class Failure:
             text in self.details for text in ("failed to connect to all addresses", *NO_NAME)
         )
 
-    def answer(self, what: str, user: Optional[str]) -> Optional[StoreError]:
+    def answer(self, what: str, user: str | None) -> StoreError | None:
         """Return what etcd refused for good, as an error; None when another endpoint may serve."""
         if self.code not in ANSWERS or "too many requests" in self.details:
             return None
@@ -93,7 +92,7 @@ class Failure:
             ("no leader", "it has no leader"),
         )
         if self.code == "DEADLINE_EXCEEDED":
-            return self.details if "sent nothing" in self.details else f"no answer within {timeout:g} s"
+            return f"no answer within {timeout:g} s"
         brief = " ".join(self.details.split())[:200] or self.code
         return next((text for found, text in known if found in self.details), brief)
 
@@ -111,10 +110,12 @@ def unreachable(failures: Sequence[Failure], what: str, connection: Connection) 
     tried = ", ".join(reasons)
     if all(refusals):
         return DeniedError(f"{what} failed: no TLS connection to etcd at {tried}")
-    return UnavailableError(f"{what} failed: etcd cannot be reached at {tried}; check that it runs, and the option endpoints")
+    return UnavailableError(
+        f"{what} failed: etcd cannot be reached at {tried}; check that it runs, and the option endpoints"
+    )
 
 
-def _handshake(failure: Failure, connection: Connection) -> Optional[str]:
+def _handshake(failure: Failure, connection: Connection) -> str | None:
     """Return what is wrong with TLS at an endpoint, or None when that is not the trouble.
 
     gRPC reports most of it as a closed socket; a handshake with Python's own TLS knows more.
@@ -127,19 +128,19 @@ def _handshake(failure: Failure, connection: Connection) -> Optional[str]:
         return None
 
 
-def _probe_plain(endpoint: Endpoint) -> Optional[str]:
+def _probe_plain(endpoint: Endpoint) -> str | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with _greeting(endpoint, context):
+        with _shake_hands(endpoint, context):
             speaks = True
     except ssl.SSLError as error:
         speaks = "ALERT" in (error.reason or "")
     return f"it speaks TLS: write https://{endpoint.address}" if speaks else None
 
 
-def _probe_tls(endpoint: Endpoint, connection: Connection) -> Optional[str]:
+def _probe_tls(endpoint: Endpoint, connection: Connection) -> str | None:
     trusted = roots(connection)
     try:
         context = ssl.create_default_context(cadata=trusted.decode("ascii", "replace") if trusted else None)
@@ -149,15 +150,17 @@ def _probe_tls(endpoint: Endpoint, connection: Connection) -> Optional[str]:
         return f"ca_cert, client_cert or client_key is no PEM file, or the last two do not fit: {error}"
     context.set_alpn_protocols(["h2"])
     try:
-        with _greeting(endpoint, context):
-            return None
+        with _shake_hands(endpoint, context) as secure, contextlib.suppress(socket.timeout):
+            secure.recv(1)  # TLS 1.3 refuses a client certificate only after the handshake
+        return None
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is refused: {error.verify_message}; correct ca_cert or the name in endpoints"
-    except ssl.SSLError as error:
-        return _refusal(endpoint, (error.reason or "").lower().replace("_", " "), bool(connection.client_cert))
+    except (ssl.SSLError, ConnectionResetError) as error:
+        reason = getattr(error, "reason", None) or ""  # a server that ends a handshake may also just hang up
+        return _refusal(endpoint, reason.lower().replace("_", " "), bool(connection.client_cert))
 
 
-def _refusal(endpoint: Endpoint, reason: str, with_certificate: bool) -> Optional[str]:
+def _refusal(endpoint: Endpoint, reason: str, with_certificate: bool) -> str | None:
     if "alert" in reason and with_certificate:
         return f"it refuses client_cert: {reason}"
     if "alert" in reason:
@@ -173,11 +176,6 @@ def _speaks_plain(endpoint: Endpoint) -> bool:
     return answer[3:4] == b"\4" or answer.startswith(b"HTTP/")
 
 
-@contextlib.contextmanager
-def _greeting(endpoint: Endpoint, context: ssl.SSLContext) -> Iterator[None]:
-    """Shake hands and read one byte, for TLS 1.3 refuses a client certificate only then."""
-    with socket.create_connection((endpoint.host, endpoint.port), PROBE_TIMEOUT) as raw:
-        with context.wrap_socket(raw, server_hostname=endpoint.host) as secure:
-            with contextlib.suppress(TimeoutError, socket.timeout):
-                secure.recv(1)
-            yield
+def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
+    plain = socket.create_connection((endpoint.host, endpoint.port), PROBE_TIMEOUT)
+    return context.wrap_socket(plain, server_hostname=endpoint.host)  # closes it when it raises

@@ -25,11 +25,11 @@ def _difference(step: Step) -> dict[str, str]:
     else:
         old = disk.read(step.place, MAX_DIFF + 1) if step.found.kind == "file" else None
         new = step.file.content if step.file is not None else None
-        before, after = _text(old), _text(new)
+        before, after = text(old), text(new)
     return {"before_header": name, "after_header": name, "before": before, "after": after}
 
 
-def _text(content: bytes | None) -> str:
+def text(content: bytes | None) -> str:
     """Return a content as text; what no one wants to read on a terminal is named instead."""
     if content is None:
         return ""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Optional
+from typing import Any
 
 from . import wire
 from .connection import Connection
@@ -36,7 +36,7 @@ class EtcdStore:
         self._watches: set[EtcdWatch] = set()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> tuple[Optional[KeyValue], int]:
+    def get(self, key: str) -> tuple[KeyValue | None, int]:
         """Return the key, or None, and the store's revision."""
         page = self._range(f"reading {shown(key)}", key=key.encode())
         found = _key_values(page)

@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Optional
+from dataclasses import replace
+from typing import Any
 
 from . import wire
 from .channels import Link
@@ -42,7 +43,7 @@ class Stream:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._requests.put(create)
         self._call = link.method("Watch/Watch")(iter(self._requests.get, None), metadata=metadata)
-        self._waiting: Optional[float] = None  # since when the caller waits
+        self._waiting: float | None = None  # since when the caller waits
         self._silent = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -61,9 +62,9 @@ class Stream:
             return next(self._call)
         except StopIteration:
             raise CallFailed("UNAVAILABLE", "it ended the watch") from None
-        except wire.module("grpc", "grpcio").RpcError as error:
+        except wire.load_grpc().RpcError as error:
             if self._silent:
-                raise CallFailed("DEADLINE_EXCEEDED", f"it sent nothing for {self.patience:g} s") from error
+                raise CallFailed("DEADLINE_EXCEEDED", "") from error
             raise CallFailed(error.code().name, error.details() or "") from error
         finally:
             self._waiting = None
@@ -201,6 +202,8 @@ class EtcdWatch:
     def _broken(self, failed: CallFailed) -> StoreError:
         """Close the watch and return why it broke; the next call takes a new channel and token."""
         failure = Failure(self._stream.link.endpoint, failed.code, failed.details)
+        if failed.code == "DEADLINE_EXCEEDED":
+            failure = replace(failure, code="SILENT", details=f"it sent nothing for {SILENCE:g} s")
         if failure.stale_token:
             self._session.forget_token()
         self._session.channels.drop(self._stream.link)

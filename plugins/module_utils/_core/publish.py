@@ -68,6 +68,7 @@ def validate(wanted: Wanted, where: str) -> None:
             raise InvalidError(f"{where}: {error}") from error
         if len(content) > MAX_VALUE:
             raise InvalidError(f"{where}: file {path!r} has {len(content)} bytes, allowed are {MAX_VALUE}")
+    _refuse_shadows(wanted.files, where)
 
 
 def _refuse_shadows(paths: Iterable[str], where: str) -> None:

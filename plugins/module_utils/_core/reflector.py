@@ -39,6 +39,10 @@ class Position(NamedTuple):
     written: int = 0
 
 
+class Resumed(Listing):
+    """What was there as of the position that a stream resumes from; what came after it follows."""
+
+
 class Reflector:
     """Keeps one watch below a prefix going for ever.
 
@@ -54,6 +58,7 @@ class Reflector:
         *,
         keys_only: bool = False,
         position: Position | None = None,
+        base: bool = False,
         pause: float = PAUSE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
@@ -61,7 +66,8 @@ class Reflector:
     ) -> None:
         """Prepare to stream what is below the prefix, from the revision after ``position`` if that is given.
 
-        ``keys_only`` leaves the values out. ``sleep`` takes seconds and is to return early after `close`.
+        With ``base`` it then begins with a Resumed listing. ``keys_only`` leaves the values out.
+        ``sleep`` takes seconds and is to return early after `close`.
         """
         self.position = position
         self.last_alive: float | None = None
@@ -69,6 +75,7 @@ class Reflector:
         self._store = store
         self._prefix = prefix
         self._keys_only = keys_only
+        self._base = base
         self._pause = pause
         self._clock = clock
         self._jitter = jitter
@@ -119,10 +126,12 @@ class Reflector:
         if self.position is None:
             listing = self._store.list(self._prefix, keys_only=self._keys_only)
             self.position = _listed(listing)
+            self._base = False
             self._alive()
             yield listing
         else:
             self._recognise(self.position)
+            yield from self._resumed(self.position)
         with self._store.watch(self._prefix, self.position.revision + 1) as watch:
             if self._hold(watch):
                 yield from self._batches(watch, self.position.cluster_id)
@@ -151,6 +160,14 @@ class Reflector:
         if listing.cluster_id != known.cluster_id:
             raise CompactedError(f"the store is another cluster, {listing.cluster_id:x}, not {known.cluster_id:x}")
         return max((item.revision for item in listing.items if known.key in (b"", item.key)), default=0)
+
+    def _resumed(self, known: Position) -> Iterator[Resumed]:
+        """Yield what was there, once, for those who asked for it."""
+        if self._base:
+            was = self._store.list(self._prefix, keys_only=self._keys_only, revision=known.revision)
+            self._alive()
+            yield Resumed(was.items, was.revision, was.cluster_id)
+        self._base = False
 
     def _hold(self, watch: Watch) -> bool:
         """Remember the watch for `close`; return whether it is still wanted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from . import wire
 from .channels import Channels, Link
@@ -39,7 +39,7 @@ class Session:
         """Open nothing yet."""
         self.connection = connection
         self.channels = Channels(connection)
-        self._token: Optional[str] = None
+        self._token: str | None = None
         self._token_lock = threading.Lock()
 
     def unary(self, method: str, request: Any, what: str, *, once: bool = False) -> Any:
@@ -84,10 +84,10 @@ class Session:
 
     def _try(self, link: Link, attempt: Attempt[Answer]) -> Answer | Failure:
         """Return the answer of one endpoint, with a second token if it refuses the first."""
-        grpc = wire.module("grpc", "grpcio")
+        grpc = wire.load_grpc()
         deadline = time.monotonic() + self.connection.timeout
         for last in (False, True):
-            token: Optional[str] = None
+            token: str | None = None
             try:
                 token = self._take_token(link, deadline)
                 return attempt(link, _metadata(token), _left(deadline))
@@ -102,7 +102,7 @@ class Session:
             self._drop_token(token)
         return failure
 
-    def _take_token(self, link: Link, deadline: float) -> Optional[str]:
+    def _take_token(self, link: Link, deadline: float) -> str | None:
         """Return the token of this session, a new one if there is none; None without a user.
 
         An empty token means that etcd has its authentication off.
@@ -120,7 +120,7 @@ class Session:
         )
         try:
             response = link.method("Auth/Authenticate")(request, timeout=_left(deadline))
-        except wire.module("grpc", "grpcio").RpcError as error:
+        except wire.load_grpc().RpcError as error:
             if NO_AUTH in (error.details() or ""):
                 return ""
             raise
@@ -132,7 +132,7 @@ class Session:
                 self._token = None
 
 
-def _metadata(token: Optional[str]) -> Metadata:
+def _metadata(token: str | None) -> Metadata:
     """Return a call's metadata: a member without a leader has to say so instead of waiting for one."""
     leader = (("hasleader", "true"),)
     return (*leader, ("token", token)) if token else leader

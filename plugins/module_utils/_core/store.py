@@ -9,10 +9,10 @@ CompactedError to list again, DeniedError and plain StoreError for somebody to a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Optional, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Watch(Protocol):
 class Store(Protocol):
     """A versioned key-value store: etcd, or `MemoryStore` in tests."""
 
-    def get(self, key: str) -> tuple[Optional[KeyValue], int]:
+    def get(self, key: str) -> tuple[KeyValue | None, int]:
         """Return the key, or None, and the store's revision."""
 
     def list(self, prefix: str, *, keys_only: bool = False, revision: int = 0) -> Listing:

@@ -145,11 +145,11 @@ class Transaction:
             os.rename(aside, name, src_dir_fd=fd, dst_dir_fd=fd)
         os.fsync(fd)
 
-    def finish(self, folders: Iterable[Place]) -> list[Place]:
+    def finish(self, folders: Iterable[Place], keep: str) -> list[Place]:
         """Drop what undoing would have needed; return which of our folders are still there.
 
-        Folders that this product made are removed when they are empty. What cannot be cleaned
-        up here harms nothing and is left.
+        Folders that this product made are removed when they are empty, but not the deploy path
+        ``keep``. What cannot be cleaned up here harms nothing and is left.
         """
         for step, aside in self._swapped:
             if aside:
@@ -161,7 +161,7 @@ class Transaction:
         self._swapped.clear()
         self._clean()
         left = sorted({*folders, *self.made}, key=lambda place: len("/".join(place)), reverse=True)
-        return sorted(place for place in left if not _remove_quietly(place))
+        return sorted(place for place in left if place == (keep, "") or not _remove_quietly(place))
 
     def _clean(self) -> None:
         """Remove temporary files that never came to their place."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from typing import Any
 
 from .errors import StoreError
 
+VERBOSITY = "GRPC_VERBOSITY"
 PACKAGE = "etcdserverpb"
 FILES = ("kv", "auth", "rpc")  # in the order they depend on each other
 LITERAL = re.compile(r"""(?:serialized_pb=_b|AddSerializedFile)\(b?('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\)""")
@@ -75,6 +77,20 @@ def module(name: str, distribution: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise _missing(distribution, error) from error
+
+
+def load_grpc() -> Any:
+    """Return gRPC, which keeps its own lines off standard error: the errors raised here say more.
+
+    It does not where another user of it was first, or where ``GRPC_VERBOSITY`` is set.
+    """
+    if "grpc" in sys.modules or VERBOSITY in os.environ:
+        return module("grpc", "grpcio")
+    os.environ[VERBOSITY] = "NONE"  # read during the import only
+    try:
+        return module("grpc", "grpcio")
+    finally:
+        del os.environ[VERBOSITY]
 
 
 @lru_cache(maxsize=1)
@@ -125,9 +141,7 @@ def _literal(path: Path) -> bytes:
         raise _missing("etcd3", error) from error
     if not found:
         raise _missing("etcd3", f"{path.name} holds no descriptor")
-    value = ast.literal_eval(found[1])
-    assert isinstance(value, str)
-    return value.encode("latin-1")
+    return str(ast.literal_eval(found[1])).encode("latin-1")
 
 
 def _complete(file: Any) -> None:

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the tree on the controller, has the host deploy, tells the outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.watcher.config.plugins.module_utils._core import VERSION
+from ansible_collections.watcher.config.plugins.module_utils._core.apply import timestamp
+from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
+from ansible_collections.watcher.config.plugins.module_utils._core.controller import (
+    Controller,
+    Course,
+    tell,
+    unreachable_course,
+)
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, WatcherError
+from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
+from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree, check_name
+from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
+from ansible_collections.watcher.config.plugins.module_utils._core.parcel import Parcel, pack
+from ansible_collections.watcher.config.plugins.module_utils._core.result import task_result
+from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
+from ansible_collections.watcher.config.plugins.module_utils.module import CONNECTION
+from ansible_collections.watcher.config.plugins.modules.deploy import OPTIONS
+from ansible_collections.watcher.config.plugins.plugin_utils.controller import ConnectedAction, spool_folder
+
+INLINE = 512 * 1024  # characters of a parcel that go along with the module; larger ones travel as a file
+
+
+class ActionModule(ConnectedAction, ActionBase):
+    """The action of ``watcher.config.deploy``."""
+
+    TRANSFERS_FILES = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the task's result; raise AnsibleActionFail with the one sentence of an error."""
+        ActionBase.run(self, tmp, task_vars)
+        self._variables = task_vars or {}
+        try:
+            arguments = self._validated()
+            connection = Connection.from_options(self.options(self._variables).get)
+            store = connect(connection)
+            try:
+                return self._deploy(store, Tree(connection.prefix), arguments)
+            finally:
+                store.close()
+        except WatcherError as error:
+            raise AnsibleActionFail(str(error)) from error
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _validated(self) -> dict[str, Any]:
+        _result, arguments = self.validate_argument_spec({**CONNECTION, **OPTIONS})
+        arguments["host"] = check_name("host", arguments["host"] or self._variables["inventory_hostname"])
+        for name in arguments["projects"] or ():
+            check_name("project", name)
+        return arguments
+
+    def _deploy(self, store: Any, tree: Tree, arguments: dict[str, Any]) -> dict[str, Any]:
+        controller = Controller(
+            store,
+            tree,
+            arguments["host"],
+            lambda parcel: self._send(parcel, arguments["state_dir"]),
+            arguments["projects"],
+            arguments["confirm"],
+        )
+        try:
+            course = controller.run()
+        except AnsibleConnectionFailure as error:
+            course = unreachable_course(store, tree, arguments["host"], arguments["projects"], str(error), timestamp())
+            self._tell(store, tree, course, arguments)
+            raise
+        course.warnings += self._tell(store, tree, course, arguments)
+        return task_result(course)
+
+    def _tell(self, store: Any, tree: Tree, course: Course, arguments: dict[str, Any]) -> list[str]:
+        if self._task.check_mode:
+            return []
+        return tell(store, tree, course, Spool(spool_folder()), version=VERSION, revision=arguments["revision"])
+
+    def _send(self, parcel: Parcel, state_dir: str) -> list[Outcome]:
+        packed = pack(parcel)
+        sent = {"state_dir": state_dir}
+        if len(packed) <= INLINE:
+            sent["parcel"] = packed.decode()
+        else:
+            sent["parcel_file"] = self._upload(packed)
+        result = self._execute_module("watcher.config.deploy", module_args=sent, task_vars=self._variables)
+        if result.get("unreachable"):
+            raise AnsibleConnectionFailure(result.get("msg", "unreachable"))
+        if "outcomes" not in result:
+            said = result.get("msg") or result.get("module_stderr") or "the module ended without a result"
+            raise DeployError(f"host {parcel.host}: {str(said).strip()}")
+        return [Outcome.from_json(outcome) for outcome in result["outcomes"]]
+
+    def _upload(self, packed: bytes) -> str:
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "parcel")
+        self._transfer_data(remote, packed)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        return remote

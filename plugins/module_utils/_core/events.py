@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes -> events (contract, section 9): when one is due, what it says, and how far all are done with (pure)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .changes import UNKNOWN, Change, Mark, Owner
+from .reflector import Position
+
+logger = logging.getLogger(__name__)
+
+MAX_WAIT = 2.0  # seconds that a first change waits for more, however many keep coming
+MAX_LIMIT = 100_000  # bytes of host names: Linux takes 131,072 for one argument, and a run's limit is one
+NAMESPACE = uuid.UUID("5b0c2a2e-6f0d-5d9e-9a5e-0c6d1a7f3b11")
+
+# Rule engine and run_playbook break on what is beyond the BMP; Ansible would render a {{ in a variable.
+UNCARRIED = re.compile(
+    r"[\x00-\x1f\\\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff\U00010000-\U0010ffff]|\{(?=[{%#])"
+)
+
+
+def escaped(path: str) -> str:
+    r"""Return a path with what cannot be carried as ``\x7b``, ``\u2028`` or ``\U0001f600``; a backslash is ``\x5c``."""
+    return UNCARRIED.sub(lambda found: _escape(ord(found.group())), path)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+@dataclass
+class _Group:
+    """The changes of one project, by host, and the position from which they can be had again."""
+
+    first: float
+    last: float
+    turn: int
+    before: Position | None
+    changes: dict[str, Change] = field(default_factory=dict)
+
+    def add(self, change: Change, now: float) -> None:
+        self.last = now
+        earlier = self.changes.get(change.host)
+        self.changes[change.host] = earlier.then(change) if earlier else change
+
+
+@dataclass
+class _Handed:
+    """An event on its way: ``waiting`` are the hosts that have not reported, by the revision due."""
+
+    group: _Group
+    waiting: dict[str, int]
+    until: float | None = None  # None while it waits to be taken
+
+
+class Events:
+    """Collects changes and gives out events.
+
+    One project's changes are one event once none came for ``batch`` seconds. At most ``parallel``
+    projects are handed on and not done with, and of a project only one event: what changes
+    meanwhile is collected. An event is done with when all its hosts have reported, or after
+    ``hold`` seconds (0: at once).
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: float = 0.2,
+        parallel: int = 4,
+        hold: float = 60.0,
+        position: Position | None = None,
+        known: Mapping[Owner, Mark] | None = None,
+    ) -> None:
+        """Start from a position and what was known there, None and nothing for a first start."""
+        self.position = position
+        self.unsaved = False  # whether `saved` has something new
+        self._batch = batch
+        self._parallel = parallel
+        self._hold = hold
+        self._known = dict(known or {})
+        self._turn = 0
+        self._waiting: dict[str, _Group] = {}
+        self._handed: dict[str, _Handed] = {}
+        self._statuses: dict[Owner, int] = {}
+
+    def add(self, changes: Iterable[Change], now: float) -> None:
+        """Collect the changes; `reach` says when a position's changes are complete."""
+        for change in changes:
+            group = self._waiting.get(change.project)
+            if group is None:
+                group = self._waiting[change.project] = _Group(now, now, self._turn, self.position)
+            group.add(change, now)
+            self._note((change.project, change.host), change.mark)
+
+    def _note(self, owner: Owner, mark: Mark) -> None:
+        if mark[0]:
+            self._known[owner] = mark
+        else:
+            self._known.pop(owner, None)
+
+    def reach(self, position: Position) -> None:
+        """Note that all changes up to the position are collected."""
+        self.position = position
+        self._turn += 1
+        self.unsaved = True
+
+    def take(self, now: float) -> dict[str, Any] | None:
+        """Return the next event that is due, or None; `handed` has to follow."""
+        self._expire(now)
+        if len(self._handed) >= self._parallel:
+            return None
+        ready = (name for name, due in self._due() if due <= now)
+        project = next(ready, None)
+        return None if project is None else self._event(project)
+
+    def handed(self, project: str, now: float) -> None:
+        """Note that the project's event was taken."""
+        self._handed[project].until = now + self._hold
+        self._settle(project)
+
+    def wait(self, now: float) -> float | None:
+        """Return in how many seconds `take` may have something, None for not without another change."""
+        times = [handed.until for handed in self._handed.values() if handed.until is not None]
+        if len(self._handed) < self._parallel:
+            times += [due for _project, due in self._due()]
+        return max(0.0, min(times) - now) if times else None
+
+    def status(self, host: str, project: str, wanted: int) -> None:
+        """Note what a host reports: the revision that it tried last, 0 for nothing."""
+        self._statuses[(project, host)] = wanted
+        handed = self._handed.get(project)
+        if handed and handed.waiting.get(host, wanted + 1) <= wanted:
+            del handed.waiting[host]
+            self._settle(project)
+
+    def forget_statuses(self) -> None:
+        """Forget what hosts reported, for all that holds follows."""
+        self._statuses.clear()
+
+    def saved(self) -> tuple[Position, dict[Owner, Mark]] | None:
+        """Return from where, and with what known, nothing is lost that is not done with; None for the beginning."""
+        self.unsaved = False
+        groups = [*self._waiting.values(), *(handed.group for handed in self._handed.values())]
+        oldest = min(groups, key=lambda group: group.turn, default=None)
+        position = oldest.before if oldest else self.position
+        if position is None:
+            return None
+        owed = {(change.project, host): UNKNOWN for group in groups for host, change in group.changes.items()}
+        return position, {**self._known, **owed}
+
+    def _due(self) -> Iterator[tuple[str, float]]:
+        """Yield the projects that may be handed on and when, in the order of their first changes."""
+        for project, group in self._waiting.items():
+            if project not in self._handed:
+                yield project, min(group.last + self._batch, group.first + MAX_WAIT)
+
+    def _event(self, project: str) -> dict[str, Any]:
+        """Return the event of a project, and wait for its hosts."""
+        group = self._split(project)
+        waiting = {
+            host: change.revision
+            for host, change in group.changes.items()
+            if self._statuses.get((project, host), 0) < change.revision
+        }
+        self._handed[project] = _Handed(group, waiting)
+        cluster_id = self.position.cluster_id if self.position else 0
+        return event(cluster_id, project, [group.changes[host] for host in sorted(group.changes)])
+
+    def _split(self, project: str) -> _Group:
+        """Take the changes of a project, as many hosts as one run can be limited to; the rest waits on."""
+        group = self._waiting.pop(project)
+        room = MAX_LIMIT
+        taken = _Group(group.first, group.last, group.turn, group.before)
+        for host in sorted(group.changes):
+            room -= len(host) + 1
+            if room >= 0:
+                taken.changes[host] = group.changes.pop(host)
+        if group.changes:
+            self._waiting[project] = group
+        return taken
+
+    def _settle(self, project: str) -> None:
+        """Forget an event that was taken and is done with."""
+        handed = self._handed[project]
+        if handed.until is not None and (not handed.waiting or not self._hold):
+            del self._handed[project]
+            self.unsaved = True
+
+    def _expire(self, now: float) -> None:
+        for project, handed in list(self._handed.items()):
+            if handed.until is not None and handed.until <= now:
+                del self._handed[project]
+                self.unsaved = True
+                silent = sorted(handed.waiting)
+                logger.warning("%s: no outcome in %g s from %s", project, self._hold, _some(silent))
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names, and how many there are more."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
+
+
+def event(cluster_id: int, project: str, changes: list[Change]) -> dict[str, Any]:
+    """Return the event of a project's changes, which are sorted by host."""
+    hosts = [change.host for change in changes]
+    made_of = [cluster_id, project, [[change.host, change.revision] for change in changes]]
+    return {
+        "watcher": {
+            "project": project,
+            "hosts": hosts,
+            "revision": max(change.revision for change in changes),
+            "replayed": any(change.replayed for change in changes),
+            "changes": [_described(change) for change in changes],
+        },
+        "meta": {"hosts": list(hosts), "uuid": str(uuid.uuid5(NAMESPACE, json.dumps(made_of)))},
+    }
+
+
+def _described(change: Change) -> dict[str, Any]:
+    """Return a change as events show it."""
+    said: dict[str, Any] = {
+        "host": change.host,
+        "revision": change.revision,
+        "kind": "changed" if change.mark[0] else "removed",
+        "policy_changed": change.policy_changed,
+        "files": [{"path": escaped(path), "action": change.files[path]} for path in sorted(change.files)],
+    }
+    return {**said, "files_cut": change.files_cut} if change.files_cut else said

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is published and how far hosts have deployed it, as data and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .keys import CONTROL, Tree, check_name
+from .model import Project
+from .report import parse_status
+from .snapshot import projects as read_projects
+from .snapshot import strays
+from .store import Store
+
+HEADER = ("HOST", "PROJECT", "STATE", "WANTED", "APPLIED", "WHEN", "MESSAGE")
+MAX_MESSAGE = 200  # characters of a message in the table
+
+
+def overview(
+    store: Store, tree: Tree, *, hosts: Sequence[str] | None = None, names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the ``project_info`` module's result. Raise InvalidError or StoreError."""
+    for host in hosts or ():
+        check_name("host", host)
+    listing = store.list(tree.host(hosts[0]) if hosts and len(hosts) == 1 else tree.root)
+    found = read_projects(tree, listing)
+    statuses = _statuses(store, tree)
+    owners = sorted({*found, *statuses})
+    entries = [
+        _entry(*owner, found.get(owner), statuses.get(owner, {}))
+        for owner in owners
+        if (hosts is None or owner[0] in hosts) and (names is None or owner[1] in names)
+    ]
+    result = {"changed": False, "revision": listing.revision, "projects": entries, "table": table(entries)}
+    bad = strays(tree, (item.key for item in listing.items))
+    return {**result, "warnings": list(bad.values())} if bad else result
+
+
+def _statuses(store: Store, tree: Tree) -> dict[tuple[str, str], dict[str, Any]]:
+    root = tree.status_root.encode()
+    found = {}
+    for item in store.list(tree.status_root).items:
+        owner = item.key[len(root) :].decode("utf-8", "replace").split("/")
+        status = parse_status(item.value)
+        if len(owner) == 2 and "state" in status:
+            found[(owner[0], owner[1])] = status
+    return found
+
+
+def _entry(host: str, name: str, project: Project | None, status: dict[str, Any]) -> dict[str, Any]:
+    project = project or Project(host, name, 0, 0)
+    problems = [*([project.policy_error] if project.policy_error else []), *project.rejected.values()]
+    return {
+        "host": host,
+        "project": name,
+        "policy": project.policy.to_data() if project.policy else {},
+        "files": [
+            {"path": path, "size": file.size, "digest": file.digest} for path, file in sorted(project.files.items())
+        ],
+        "problems": problems,
+        "newest": project.newest,
+        "state": state_of(project, status),
+        "status": status,
+    }
+
+
+def state_of(project: Project, status: dict[str, Any]) -> str:
+    """Return the state to show: what the host said, ``pending`` if the tree has moved on, ``new`` if it said nothing.
+
+    A key that was deleted leaves no revision behind, so the files themselves are compared, too.
+    """
+    if not status:
+        return "new"
+    moved_on = project.newest > status["wantedRevision"] or (project.exists and status.get("digest") != project.digest)
+    gone = not project.exists and status["state"] != "removed"
+    return "pending" if moved_on or gone else str(status["state"])
+
+
+def table(entries: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the entries as the lines of a table, columns aligned."""
+    rows = [HEADER, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
+    return ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows]
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    status = entry["status"]
+    message = "; ".join(filter(None, [str(status.get("msg") or ""), *entry["problems"]]))
+    wanted = max(entry["newest"], int(status.get("wantedRevision", 0)))
+    cells = (
+        entry["host"],
+        entry["project"],
+        entry["state"],
+        str(wanted or "-"),
+        str(status.get("revision") or "-"),
+        str(status.get("finishedAt") or "-"),
+        message[:MAX_MESSAGE],
+    )
+    return tuple(CONTROL.sub(" ", cell) for cell in cells)

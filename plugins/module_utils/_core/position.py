@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file that remembers how far a stream was read, and what was known there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from .changes import Mark, Owner
+from .errors import InvalidError
+from .reflector import Position
+
+logger = logging.getLogger(__name__)
+
+Known = dict[Owner, Mark]
+VERSION = 1
+
+
+class PositionFile:
+    """Loads and saves a position; with an empty path it does neither."""
+
+    def __init__(self, path: str) -> None:
+        """Make the folder; raise InvalidError when the file cannot be kept there."""
+        self._path = Path(path) if path else None
+        self._lock = threading.Lock()
+        if self._path:
+            self._prepare(self._path)
+
+    def _prepare(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidError(f"position_file: {path} cannot be kept there ({error.strerror})") from error
+        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+            raise InvalidError(f"position_file: {path} cannot be kept there (it has to be a file in a writable folder)")
+
+    def load(self) -> tuple[Position | None, Known]:
+        """Return what was saved; None and nothing when that is not there or not readable."""
+        try:
+            return _parsed(self._path.read_text(encoding="utf-8")) if self._path else (None, {})
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("position file %s is not used, all projects are replayed: %s", self._path, error)
+        return None, {}
+
+    def save(self, position: Position, known: Mapping[Owner, Mark]) -> None:
+        """Replace the file as a whole; a file that cannot be written is logged."""
+        if self._path is None:
+            return
+        try:
+            with self._lock:
+                _replace(self._path, _text(position, known))
+        except OSError as error:
+            logger.error("position file %s was not written: %s", self._path, error)
+
+
+def _text(position: Position, known: Mapping[Owner, Mark]) -> str:
+    projects: dict[str, dict[str, Mark]] = {}
+    for (project, host), mark in known.items():
+        projects.setdefault(project, {})[host] = mark
+    key = position.key.decode("utf-8", "surrogateescape")
+    return json.dumps({"version": VERSION, **position._asdict(), "key": key, "projects": projects})
+
+
+def _parsed(text: str) -> tuple[Position, Known]:
+    """Return what `_text` was made of; raise ValueError, KeyError, TypeError or AttributeError for anything else."""
+    data = json.loads(text)
+    if data["version"] != VERSION:
+        raise ValueError(f"its version is {data['version']!r}, not {VERSION}")
+    numbers = (int(data[name]) for name in ("cluster_id", "revision", "written"))
+    cluster_id, revision, written = numbers
+    position = Position(cluster_id, revision, str(data["key"]).encode("utf-8", "surrogateescape"), written)
+    marks = ((project, host, mark) for project, hosts in data["projects"].items() for host, mark in hosts.items())
+    return position, {(project, host): (int(keys), int(newest)) for project, host, (keys, newest) in marks}
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(path.name + ".new")
+    with open(
+        new, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)
+    ) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carry out the deployment of a host's projects on that host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deploy
+short_description: Bring a host's files to what the tree says
+version_added: 0.1.0
+description:
+  - Carries out the deployment of the projects that the tree has for this host, in the order plan, stage, C(checkCmd),
+    C(beforeCmd), back up, swap files, C(afterCmd). What fails is undone as the policy says.
+  - The controller reads etcd, posts the callback and writes the status; the host needs Python only.
+  - A host whose files are right already is left alone, and no command runs there.
+  - Files whose keys are gone are removed, with a backup where the policy has a C(backupDir). A removal that looks like
+    an accident is held until it is confirmed.
+  - What a host has deployed is remembered in O(state_dir).
+  - Projects that fail make the task fail after all other projects of the host were deployed.
+  - Callbacks that are not taken wait in C(watcher/spool) below C(ANSIBLE_HOME) on the controller; this and later
+    runs send them again, with growing pauses, for a day at most.
+extends_documentation_fragment:
+  - watcher.config.connection
+attributes:
+  check_mode:
+    support: full
+    description: Shows the plan and changes nothing, neither on the host nor in the tree.
+  diff_mode:
+    support: full
+    description: Shows the differences of files that are text.
+options:
+  projects:
+    description:
+      - Only these projects; all of the host when it is not set.
+    type: list
+    elements: str
+    aliases: [project]
+  host:
+    description:
+      - The host's name in the tree; the inventory name when it is not set.
+    type: str
+  confirm:
+    description:
+      - Remove also what is missing from the tree and is held, because it would be most of a project, or because the
+        store was replaced or went back.
+    type: bool
+    default: false
+  state_dir:
+    description:
+      - The folder on the host where the product keeps what it has to remember. Two hosts of the tree must not
+        share one.
+    type: path
+    default: /var/lib/watcher
+  revision:
+    description:
+      - An etcd revision that somebody waits for; the status is brought up to it even when nothing changed. The
+        shipped rulebook sets it.
+    type: int
+    default: 0
+  parcel:
+    description:
+      - What the controller sends to the host; not for playbooks.
+    type: str
+  parcel_file:
+    description:
+      - A file on the host with what the controller sends; not for playbooks.
+    type: path
+author:
+  - the watcher.config authors (@watcher)
+seealso:
+  - module: watcher.config.project
+notes:
+  - Needs the rights to write the policy's C(deployPath) and to run its commands, usually C(become).
+"""
+
+EXAMPLES = r"""
+- name: Bring all hosts to what the tree says
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Deploy
+      watcher.config.deploy:
+      become: true
+
+- name: Only one project, and remove what was held
+  hosts: web01
+  gather_facts: false
+  tasks:
+    - name: Deploy
+      watcher.config.deploy:
+        projects: [a.com]
+        confirm: true
+      become: true
+"""
+
+RETURN = r"""
+projects:
+  description: What became of each project, sorted by name.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    project:
+      description: The project.
+      type: str
+      sample: a.com
+    state:
+      description: C(deployed), C(removed), C(failed), C(rolledBack), C(held) or C(waiting).
+      type: str
+      sample: deployed
+    changed:
+      description: Whether files changed or commands ran, or would in check mode.
+      type: bool
+    revision:
+      description: The etcd revision whose files are on disk with their commands run.
+      type: int
+      sample: 1834
+    wanted_revision:
+      description: The etcd revision that was tried.
+      type: int
+      sample: 1834
+    msg:
+      description: What went wrong, or what was left alone and why.
+      type: str
+    files:
+      description: The files that changed, with C(path), C(action), C(md5) and C(backup).
+      type: list
+      elements: dict
+    commands:
+      description: Output and problem of C(checkCmd), C(beforeCmd) and C(afterCmd).
+      type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._core.errors import InvalidError
+from ..module_utils._core.host import deploy_all
+from ..module_utils._core.ledger import State
+from ..module_utils._core.parcel import unpack
+from ..module_utils.module import CONNECTION, run
+
+OPTIONS = {
+    "projects": {"type": "list", "elements": "str", "aliases": ["project"]},
+    "host": {"type": "str"},
+    "confirm": {"type": "bool", "default": False},
+    "state_dir": {"type": "path", "default": "/var/lib/watcher"},
+    "revision": {"type": "int", "default": 0},
+    "parcel": {"type": "str", "no_log": True},
+    "parcel_file": {"type": "path"},
+}
+
+
+def received(module: AnsibleModule) -> bytes:
+    """Return what the controller sent; InvalidError when it sent nothing."""
+    if module.params["parcel"]:
+        return module.params["parcel"].encode()
+    if not module.params["parcel_file"]:
+        raise InvalidError("watcher.config.deploy came without its action plugin; call it from a playbook")
+    with open(module.params["parcel_file"], "rb") as stream:
+        return stream.read()
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={**CONNECTION, **OPTIONS}, supports_check_mode=True)
+
+    def work() -> dict:
+        state = State(module.params["state_dir"])
+        outcomes = deploy_all(unpack(received(module)), state, check=module.check_mode, diff=module._diff)
+        return {"changed": False, "outcomes": [outcome.to_json() for outcome in outcomes]}
+
+    run(module, work)
+
+
+if __name__ == "__main__":
+    main()
