@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -21,7 +22,7 @@ from .position import PositionFile
 from .reflector import Reflector
 from .report import parse_status
 from .source_options import SourceOptions
-from .store import Batch, Listing, Store
+from .store import Listing, Store
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Source:
         self._events = Events(
             batch=options.batch, parallel=options.parallel, hold=options.hold, position=position, known=known
         )
+        self._holds = options.hold > 0
+        self._reads = threading.Event()  # set once the tree could be read, or never will be
         self._room = threading.Semaphore(ROOM)
         self._closing = threading.Event()
         self._error: Exception | None = None
@@ -60,7 +63,9 @@ class Source:
         """Hand on events for ever; raise what the store says to the very first attempt."""
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        threads = [self._start(self._read_changes), self._start(self._read_outcomes)]
+        threads = [self._start(self._read_changes)]
+        if self._holds:
+            threads.append(self._start(self._read_outcomes))
         try:
             while self._error is None:
                 await self._step(put)
@@ -87,10 +92,8 @@ class Source:
             save = max(0.0, self._save_at - now)
             seconds = save if seconds is None else min(seconds, save)
         self._wake.clear()
-        try:
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
-        except asyncio.TimeoutError:  # noqa: UP041 (another class before Python 3.11)
-            pass
 
     async def _save(self) -> None:
         self._save_at = time.monotonic() + SAVE_PAUSE
@@ -101,6 +104,7 @@ class Source:
     def _stop(self, threads: list[threading.Thread]) -> None:
         """End the threads and save the position."""
         self._closing.set()
+        self._reads.set()
         self._room.release(len(threads))
         for reflector in (self._changes, self._outcomes):
             reflector.close()
@@ -128,28 +132,41 @@ class Source:
 
     def _read_changes(self) -> None:
         for item in self._changes.stream():
-            changes = self._tracker.take(item)
+            self._reads.set()
             position = self._changes.position
-            for part in _parts(changes):
-                self._hand(lambda part=part: self._events.add(part, time.monotonic()))
+            for part in _parts(self._tracker.take(item)):
+                self._hand(self._add, part)
             self._hand(self._events.reach, position)
 
+    def _add(self, changes: list[Change]) -> None:
+        self._events.add(changes, time.monotonic())
+
     def _read_outcomes(self) -> None:
+        """Read what hosts report; without the right to, each event is held for its time."""
+        self._reads.wait()
         try:
             for item in self._outcomes.stream():
-                self._hand(self._take_outcomes, item)
+                if isinstance(item, Listing):
+                    self._hand(self._events.forget_statuses)
+                entries = item.items if isinstance(item, Listing) else item.events
+                found = [(*self._owner(entry.key), parse_status(entry.value)["wantedRevision"]) for entry in entries]
+                for start in range(0, len(found), PART):
+                    self._hand(self._report, found[start : start + PART])
         except StoreError as error:
             logger.error("outcomes cannot be read, so each event is held for its time instead: %s", error)
 
-    def _take_outcomes(self, item: Listing | Batch) -> None:
-        if isinstance(item, Listing):
-            self._events.forget_statuses()
-        for entry in item.items if isinstance(item, Listing) else item.events:
-            host, _slash, project = entry.key[len(self._tree.status_root) :].decode("utf-8", "replace").partition("/")
-            self._events.status(host, project, parse_status(entry.value)["wantedRevision"])
+    def _owner(self, key: bytes) -> tuple[str, str]:
+        host, _slash, project = key[len(self._tree.status_root) :].decode("utf-8", "replace").partition("/")
+        return host, project
+
+    def _report(self, found: list[tuple[str, str, int]]) -> None:
+        for host, project, wanted in found:
+            self._events.status(host, project, wanted)
 
     def _hand(self, call: Callable[..., object], *args: object) -> None:
         """Let the loop do something, once it has come to what it was handed before."""
+        if self._closing.is_set():
+            return
         self._room.acquire()
         if not self._closing.is_set():
             self._loop.call_soon_threadsafe(self._do, call, args)

@@ -59,9 +59,9 @@ class SourceOptions:
             raise InvalidError(f"{unknown[0]}: no such option; there are {', '.join(sorted({*ENVIRONMENT, *own}))}")
         given = {name: args[name] for name in own if args.get(name) is not None}
         connection = Connection.from_options(lambda name: _connection_option(name, args, environ))
-        lists = {name: _names(name, given.pop(name, ())) for name in ("projects", "hosts")}
+        lists: dict[str, Any] = {name: _names(name, given.pop(name, ())) for name in ("projects", "hosts")}
         path = given.pop("position_file", None)
-        checked = {name: _CHECKS[name](name, value) for name, value in given.items()}
+        checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
         options = cls(connection, **lists, **checked)
         where = default_path(options, environ) if path is None else _text("position_file", path)
         return cls(connection, **lists, **checked, position_file=os.path.expanduser(where))

@@ -134,13 +134,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# ansible-rulebook runs this file without a package: the collection is found by where the file is.
+ROOT = str(Path(__file__).absolute().parents[7])
+
 
 async def main(queue: Any, args: dict[str, Any]) -> None:
-    """Hand on events until cancelled; raise InvalidError for a wrong argument, StoreError for a refusal at the start."""
-    # ansible-rulebook runs this file without a package: the collection is found by where the file is.
-    root = str(Path(__file__).absolute().parents[7])
-    if root not in sys.path:
-        sys.path.append(root)
+    """Hand on events until cancelled.
+
+    Raise InvalidError for a wrong argument, and DeniedError or StoreError for a refusal at the start.
+    """
+    if ROOT not in sys.path:
+        sys.path.append(ROOT)
     from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
     from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
     from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions

@@ -1,0 +1,3 @@
+from .figures import Figure
+def measure() -> list[Figure]:
+    return []

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reflector, tracker and events together: whatever happens, the last state is deployed."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.watcher.config.plugins.module_utils._core.changes import Mark, Owner, Tracker
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import StoreError, UnavailableError
+from ansible_collections.watcher.config.plugins.module_utils._core.events import Events
+from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
+from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
+from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
+
+TREE = Tree()
+HOLD = 60.0
+Content = frozenset[tuple[str, int]]
+
+
+class World:
+    """A store, hosts that run playbooks some time after they were told to, and a source that crashes."""
+
+    def __init__(self, seed: int) -> None:
+        """Begin empty."""
+        self.chance = random.Random(seed)  # noqa: S311 (repeatable)
+        self.store = MemoryStore()
+        self.store.idle = self.act
+        self.now = 0.0
+        self.done = False
+        self.steps = 200
+        self.disk: dict[Owner, Content] = {}
+        self.runs: list[dict[str, Any]] = []
+        self.saved: tuple[Position, dict[Owner, Mark]] | None = None
+
+    def run(self) -> None:
+        """Run sources until one ends because the steps are used up and everything is quiet."""
+        while not self.done:
+            self.source()
+
+    def source(self) -> None:
+        """Run one source until it crashes, or all is done."""
+        position, known = self.saved or (None, {})
+        self.reflector = Reflector(
+            self.store,
+            TREE.root,
+            keys_only=True,
+            position=position,
+            base=True,
+            sleep=self.sleep,
+            clock=lambda: self.now,
+        )
+        self.events = Events(hold=HOLD, parallel=2, position=position, known=known)
+        tracker = Tracker(TREE, known=known)
+        for item in self.reflector.stream():
+            self.events.add(tracker.take(item), self.now)
+            assert self.reflector.position
+            self.events.reach(self.reflector.position)
+            self.work()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.act()
+
+    def act(self) -> None:
+        """Do something, or end the source when there is nothing left to do."""
+        self.now += 0.3
+        self.work()
+        if not self.steps:
+            self.store.fail_no_more()
+            self.done = self.events.wait(self.now) is None and not self.runs
+            if self.done:
+                self.reflector.close()
+            return
+        self.steps -= 1
+        doings: list[tuple[int, Callable[[], object]]] = [
+            (10, self.change), (3, self.store.cut), (1, self.crash), (1, self.lose), (1, self.fail),
+        ]  # fmt: skip
+        weights, calls = zip(*doings)
+        with contextlib.suppress(StoreError):  # a failure that was meant for the reflector
+            self.chance.choices(calls, weights)[0]()
+
+    def change(self) -> None:
+        """Change something of one or two projects on one or two hosts."""
+        names = [self.chance.choice(("config", "config.d/a", "config.d/b")) for _ in range(2)]
+        host, project = self.chance.choice(("h1", "h2")), self.chance.choice(("p", "q", "r"))
+        keys = {f"/watcher/{host}/{project}/{name}" for name in names}
+        if self.chance.random() < 0.4:
+            self.store.commit(Write(delete_prefixes=(f"/watcher/{host}/{project}/",)))
+        else:
+            self.store.commit(Write(puts=tuple((key, b"") for key in sorted(keys))))
+
+    def crash(self) -> None:
+        """End the source without a word, and the runs that its events began."""
+        self.runs.clear()
+        self.reflector.close()
+
+    def lose(self) -> None:
+        """Change something while the source is cut off, and lose the history."""
+        self.store.cut()
+        self.change()
+        self.store.compact()
+
+    def fail(self) -> None:
+        """Let the store be away for a while."""
+        self.store.cut()
+        self.store.fail(UnavailableError("away"), 3)
+
+    def work(self) -> None:
+        """Hand on what is due, end runs, save the position."""
+        while (event := self.events.take(self.now)) is not None:
+            self.events.handed(event["watcher"]["project"], self.now)
+            self.runs.append(event["watcher"])
+        while self.runs and (self.chance.random() < 0.2 or not self.steps):
+            self.deploy(self.runs.pop(0))
+        if self.chance.random() < 0.5:
+            self.saved = self.events.saved() or self.saved
+
+    def deploy(self, run: dict[str, Any]) -> None:
+        """Deploy what is there now and report it."""
+        revision = self.store.revision
+        for host in run["hosts"]:
+            self.disk[(run["project"], host)] = self.there(host, run["project"])
+            self.events.status(host, run["project"], revision)
+
+    def there(self, host: str, project: str) -> Content:
+        """Return what the store holds of a project."""
+        prefix = f"/watcher/{host}/{project}/".encode()
+        found = [kv for kv in self.store._now.values() if kv.key.startswith(prefix)]
+        return frozenset((kv.key.decode(), kv.revision) for kv in found)
+
+
+@pytest.mark.parametrize("seed", range(2000))
+def test_the_last_state_is_deployed(seed: int) -> None:
+    """Through cuts, lost history and crashes at any point, each host ends with what the tree says."""
+    world = World(seed)
+    world.run()
+    owners = {(project, host) for project in "pqr" for host in ("h1", "h2")}
+    wanted = {owner: world.there(owner[1], owner[0]) for owner in owners}
+    assert {owner: world.disk.get(owner, frozenset()) for owner in owners} == wanted
