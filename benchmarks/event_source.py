@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
+
 from ansible_collections.watcher.config.plugins.module_utils._core import wire
 
 from . import ROOT, SOURCE
@@ -131,6 +132,7 @@ async def source(ground: Ground, **options: Any) -> AsyncIterator[Arrivals]:
 async def bare_watch(ground: Ground, prefix: str) -> AsyncIterator[Arrivals]:
     """Run the least that a Python program can do to watch: a thread that reads a gRPC stream."""
     arrivals: Arrivals = asyncio.Queue()
+    created = asyncio.Event()
     loop = asyncio.get_running_loop()
     etcd = wire.load()
     bounds = {"key": prefix.encode(), "range_end": prefix[:-1].encode() + b"0"}  # 0 comes after /
@@ -146,12 +148,15 @@ async def bare_watch(ground: Ground, prefix: str) -> AsyncIterator[Arrivals]:
         with contextlib.suppress(grpc.RpcError):  # the channel is closed in the end
             for response in etcd.methods["Watch/Watch"].on(channel)(requests()):
                 now = time.monotonic_ns()
-                if response.events:
+                if response.created:
+                    loop.call_soon_threadsafe(created.set)
+                else:
                     loop.call_soon_threadsafe(arrivals.put_nowait, now)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
+        await asyncio.wait_for(created.wait(), BOUND)
         yield arrivals
     finally:
         ended.set()

@@ -44,7 +44,7 @@ class Figure:
             self.what,
             spread(self.samples),
             shown(self.limit) if self.limit is not None else beside,
-            "" if self.ratio is None else f"{self.ratio:.2f}",
+            "" if self.ratio is None else f"{self.ratio:.3g}",
             "" if self.at_most is None else f"<= {self.at_most:g}",
             {True: "yes", False: "NO", None: ""}[self.within],
         )

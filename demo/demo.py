@@ -10,15 +10,13 @@ happened, and stops whatever it started.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer  # noqa: E402
 
 PATIENCE = 60.0  # seconds for one step; a slow machine needs most of it for Java's first start
-STOP = 10.0  # seconds that ansible-rulebook has to end
 
 
 class Failure(Exception):
@@ -67,26 +64,6 @@ def wait_for(what: str, condition: Callable[[], bool], rulebook: subprocess.Pope
         time.sleep(0.01)
 
 
-@contextlib.contextmanager
-def rulebook(site: Site) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ansible-rulebook with the shipped rulebook until the end of the block."""
-    command = ["ansible-rulebook", "-r", "watcher.config.deploy", "-i", str(site.inventory)]
-    environment = {**site.environment, "JAVA_TOOL_OPTIONS": "-Xrs"}
-    with open(site.folder / "rulebook.log", "wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=site.folder, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        yield process
-        process.send_signal(signal.SIGTERM)
-        if process.wait(STOP) != 0:
-            raise Failure(f"ansible-rulebook ended with {process.returncode} on SIGTERM")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def publish(site: Site, project: str, files: dict[str, str], callback: str) -> None:
     """Publish a project with the playbook."""
     done = site.play(
@@ -106,7 +83,7 @@ def show(folder: Path, etcd: EtcdServer, receiver: Receiver) -> None:
     ngx, redis = folder / "web01" / "a.com" / "ngx.conf", folder / "web01" / "b.com" / "redis.conf"
     line = Timeline()
     line.act(f"etcd is up at {etcd.endpoint}; ansible-rulebook -r watcher.config.deploy starts")
-    with rulebook(site) as process:
+    with site.rulebook() as process:
 
         def landed(path: Path, content: str) -> None:
             holds = f"{path.relative_to(folder)} holds {content!r}"
@@ -181,7 +158,7 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopped; everything that was started has ended", file=sys.stderr)
             return 130
-        except (Failure, subprocess.SubprocessError, OSError) as error:
+        except (Failure, AssertionError, subprocess.SubprocessError, OSError) as error:
             log = folder / "rulebook.log"
             print(log.read_text(errors="replace")[-4000:] if log.exists() else "", file=sys.stderr)
             print(f"demo failed: {error}", file=sys.stderr)

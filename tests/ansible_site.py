@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+STOP = 10.0  # seconds that ansible-rulebook has to end
 
 
 class Site:
@@ -91,6 +93,28 @@ class Site:
         done = self.play(playbook, *arguments, **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         return recap(done.stdout)
+
+    @contextlib.contextmanager
+    def rulebook(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run ansible-rulebook with the shipped rulebook, demand a clean end on SIGTERM; its log is ``rulebook.log``."""
+        command = [str(BIN / "ansible-rulebook"), "-r", "watcher.config.deploy", "-i", str(self.inventory), *arguments]
+        environment = {**self.environment, "JAVA_TOOL_OPTIONS": "-Xrs"}
+        with (self.folder / "rulebook.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, env=environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield process
+            process.terminate()
+            assert process.wait(STOP) == 0, f"ansible-rulebook ended with {process.returncode} on SIGTERM"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def runs(self) -> int:
+        """Return how many playbook runs the rulebook has begun."""
+        return (self.folder / "rulebook.log").read_text(errors="replace").count("PLAY [")
 
     def write(self, name: str, play: list[dict[str, Any]]) -> str:
         """Write a playbook and return its path."""

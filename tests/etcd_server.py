@@ -123,6 +123,9 @@ class EtcdServer:
         atexit.register(self.remove)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        # The end of its input, which is the end of this process however it dies, is the end of etcd.
+        guard = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(self.process.pid)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE)
 
     def wait(self) -> EtcdServer:
         """Return when the server serves; raise AssertionError with its log when it does not."""
@@ -136,6 +139,8 @@ class EtcdServer:
     def kill(self) -> None:
         """Kill the server with SIGKILL; it may be frozen."""
         if self.process is not None:
+            with self._guard:  # first, for the number of the process may be another's soon
+                self._guard.kill()
             self.process.kill()
             self.process.wait()
             self.process = None

@@ -73,8 +73,11 @@ class ActionModule(ConnectedAction, ActionBase):
         )
         try:
             course = controller.run()
-        except AnsibleConnectionFailure as error:
-            course = unreachable_course(store, tree, arguments["host"], arguments["projects"], str(error), timestamp())
+        except (AnsibleConnectionFailure, DeployError) as error:
+            done = controller.course.outcomes  # in a round before
+            course = unreachable_course(
+                store, tree, arguments["host"], arguments["projects"], str(error), timestamp(), done
+            )
             self._tell(store, tree, course, arguments)
             raise
         course.warnings += self._tell(store, tree, course, arguments)
@@ -96,7 +99,7 @@ class ActionModule(ConnectedAction, ActionBase):
         if result.get("unreachable"):
             raise AnsibleConnectionFailure(result.get("msg", "unreachable"))
         if "outcomes" not in result:
-            said = result.get("msg") or result.get("module_stderr") or "the module ended without a result"
+            said = result.get("msg") or result.get("module_stderr") or f"the module's result was {dict(result)}"
             raise DeployError(f"host {parcel.host}: {str(said).strip()}")
         return [Outcome.from_json(outcome) for outcome in result["outcomes"]]
 

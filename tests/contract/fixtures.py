@@ -108,8 +108,13 @@ def keys(store: Store, prefix: str) -> list[str]:
 
 
 def batches(watch: Watch) -> Iterator[Batch]:
-    """Yield the batches that have events."""
-    return (batch for batch in watch if batch.events)
+    """Yield the batches that have events; fail when the watch lives on without any."""
+    deadline = time.monotonic() + BOUND
+    for batch in watch:
+        if batch.events:
+            yield batch
+        else:
+            assert time.monotonic() < deadline, f"no event in {BOUND:g} s"
 
 
 def events(watch: Watch, count: int) -> list[Event]:

@@ -78,6 +78,6 @@ def test_reads_writes_and_watches(protobuf: str) -> None:
     tree = Path(next(iter(collection.__path__))).parents[2]
     script = f"import sys; sys.path.insert(0, {str(tree)!r})\n{SMOKE}"
     with EtcdServer() as server:
-        command = [environment(protobuf, VERSIONS[protobuf]), "-W", "error", "-c", script, server.endpoint]
+        command = [str(environment(protobuf, VERSIONS[protobuf])), "-W", "error", "-c", script, server.endpoint]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={})
     assert (done.returncode, done.stdout.strip()) == (0, protobuf), done.stderr

@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Callable
 
-from . import disk
+from . import disk, journal
 from .diff import differences
 from .errors import DeployError, WatcherError
 from .hooks import Hooks
-from .ledger import State, absolute
-from .model import FileChange, Found, Ledger, Outcome, Owned, Place, Project, md5
-from .plan import Attributes, Evidence, Plan, Step, acting_policy, make_plan, places
+from .journal import doing
+from .ledger import State
+from .model import FileChange, Ledger, Outcome, Owned, Place, Project, md5
+from .plan import Evidence, Plan, Sight, acting_policy, make_plan, renewed
 from .policy import Policy
-from .transaction import Transaction, doing
+from .sight import attributes_of, look
+from .steps import Attributes, Step
+from .transaction import Transaction
 
 
 def timestamp() -> str:
@@ -51,26 +52,8 @@ def deploy(
         return work.outcome("failed", str(error))
     except OSError as error:
         return work.outcome("failed", f"{error.strerror} ({error.filename})")
-
-
-def attributes_of(policy: Policy) -> Attributes:
-    """Return the mode and ids that a policy asks for; DeployError when the host has no such user or group."""
-    return Attributes(
-        policy.mode,
-        _number(policy.owner, "owner", lambda name: pwd.getpwnam(name).pw_uid),
-        _number(policy.group, "group", lambda name: grp.getgrnam(name).gr_gid),
-    )
-
-
-def _number(name: str, field: str, find: Callable[[str], int]) -> int | None:
-    if not name:
-        return None
-    if name.isdecimal():
-        return int(name)
-    try:
-        return find(name)
-    except KeyError:
-        raise DeployError(f"policy field {field} is {name!r}, which this host does not have") from None
+    except UnicodeError as error:  # a locale that is not UTF-8
+        return work.outcome("failed", f"this host cannot spell a file name: {error}")
 
 
 class _Deployment:
@@ -79,110 +62,154 @@ class _Deployment:
     def __init__(self, project: Project, state: State, evidence: Evidence, diff: bool) -> None:
         self.project, self.state, self.evidence, self.diff = project, state, evidence, diff
         self.started = timestamp()
-        self.ledger = Ledger(project.host, project.name)
+        self.ledger = self.stored = Ledger(project.host, project.name)
         self.policy: Policy | None = project.policy
         self.attributes = Attributes()
 
-    def observe(self) -> Mapping[Place, Found]:
-        """Read the ledger and what is on disk at every place that matters."""
-        self.ledger = self.state.load(self.project.host, self.project.name)
+    def load(self) -> None:
+        """Read the ledger, and what follows from it."""
+        self.stored = self.state.load(self.project.host, self.project.name)
+        self.ledger = renewed(self.project, self.stored, self.evidence)
         self.policy = acting_policy(self.project, self.ledger)
-        if self.policy is not None:
+        if self.policy is not None and self.project.exists:
             self.attributes = attributes_of(self.policy)
-        return {place: disk.inspect(place) for place in places(self.project, self.ledger)}
 
-    def plan(self, found: Mapping[Place, Found]) -> Plan:
+    def recover(self) -> None:
+        """Undo what a deployment that was killed left half done; its commands stay owed."""
+        if not self.ledger.journal:
+            return
+        if self.ledger.done:
+            journal.clean(self.ledger.journal)
+        else:
+            problems = journal.undo(self.ledger.journal)
+            if problems:
+                raise DeployError(f"an interrupted deployment could not be undone: {'; '.join(problems)}")
+        self._save(replace(self.ledger, journal=(), done=False, claims=()))
+
+    def plan(self, sight: Sight) -> Plan:
         """Return the plan."""
-        others = self.state.taken(self.project.name)
-        here = list(found)
-        taken = {place: others[path] for place, path in zip(here, absolute(here)) if path in others}
-        return make_plan(self.project, self.ledger, found, taken, self.attributes, self.evidence)
+        if any(place not in self.ledger.files for place in sight.found):
+            sight = replace(sight, taken=self.state.taken(self.project.name))
+        return make_plan(self.project, self.ledger, sight, self.attributes, self.evidence)
 
     def preview(self) -> Outcome:
-        """Say what would be done."""
-        plan = self.plan(self.observe())
-        return self.described(plan, _needs(plan) if self.diff else [])
+        """Say what would be done; ``ran``: whether anything would be attempted."""
+        self.load()
+        plan = self.plan(look(self.project, self.ledger))
+        work = plan.ready and bool(plan.steps or self.ledger.owed is not None)
+        return replace(self.described(plan, _needs(plan) if self.diff else []), ran=work)
 
     def carry_out(self) -> Outcome:
         """Do it, if anything has to be done."""
-        found = self.observe()
-        with self.state.lock():
-            plan = self.plan(found)
+        self.load()
+        self.recover()
+        sight = look(self.project, self.ledger)
+        with self.state.lock():  # others must not plan for the same paths until ours are claimed
+            plan = self.plan(sight)
             needs = _needs(plan)
-            if not plan.ready or needs:
+            if plan.policy is None or not plan.ready or needs:
+                self._save(self.ledger)
                 return self.described(plan, needs)
-            if plan.steps:
-                self._save(replace(self.ledger, claims=_creates(plan)))
-        if plan.steps or self.ledger.owed is not None:
-            return self._execute(plan)
-        self._settle(plan, self.ledger.folders, owed=None)
-        return self.described(plan)
+            if not plan.steps and self.ledger.owed is None:
+                self._save(self._settled(plan, plan.policy, owed=None))
+                return self.described(plan)
+            work = Transaction(
+                plan.policy,
+                self.attributes,
+                self.project.revision,
+                plan.steps,
+                self.ledger.folders,
+                datetime.now(),
+            )
+            changed = sorted({*[step.path for step in plan.steps], *(self.ledger.owed or ())})
+            self._begin(plan.policy, work, changed)
+        return self._execute(plan, plan.policy, work, changed)
 
-    def _execute(self, plan: Plan) -> Outcome:
-        assert plan.policy is not None
-        keep = plan.policy.deploy_path if self.project.exists else ""
+    def _begin(self, policy: Policy, work: Transaction, changed: Sequence[str]) -> None:
+        """Write down what will be done: should this process die, the next one undoes it and owes the commands."""
+        wanted = [(policy.deploy_path, path) for path in self.project.files]
+        begun = replace(
+            self.ledger,
+            claims=tuple(place for place in wanted if place not in self.ledger.files),
+            journal=tuple(work.moves),
+            owed=changed,
+            policy=self.ledger.policy or policy.to_data(),
+        )
+        with doing("cannot write the ledger"):
+            self.state.save(begun)
+        self.stored = begun
+
+    def _execute(self, plan: Plan, policy: Policy, work: Transaction, changed: Sequence[str]) -> Outcome:
         described = self.described(plan)  # now: differences are gone once the files are swapped
-        changed = sorted({*[step.path for step in plan.steps], *(self.ledger.owed or ())})
-        hooks = Hooks(self.project, plan.policy, changed)
-        work = Transaction(plan.policy, self.attributes, self.project.revision, datetime.now())
+        hooks = Hooks(self.project, policy, changed)
         try:
-            work.stage(plan.steps)
-            hooks.run_check(self.state.folder(self.project.name) + "/staged")
+            work.stage()
+            kept = [path for root, path in plan.keep if root == policy.deploy_path]
+            hooks.run_check(self.state.folder(self.project.name) + "/staged", kept)
             hooks.run_before()
-            work.back_up(plan.steps)
-            # Should this process die from here on, the commands are still owed.
-            self._save(replace(self.ledger, claims=_creates(plan), owed=changed))
-            work.swap(plan.steps)
+            work.back_up()
+            work.swap()
         except DeployError as error:
-            return self._ended(described, hooks, "failed", str(error) + self._undo(work))
+            return self._ended(described, hooks, "failed", f"{error}{self._given_up(work.undo())}")
         described = replace(described, changes=self._changes(plan, work.backups))
         try:
             hooks.run_after()
         except DeployError as error:
-            if plan.steps and plan.policy.on_failure == "rollback":
+            if plan.steps and policy.on_failure == "rollback":
                 return self._roll_back(described, hooks, work, str(error))
-            self._settle(plan, work.finish(self.ledger.folders, keep), owed=changed)
+            self._keep(self._settled(plan, policy, owed=changed), work)
             return self._ended(described, hooks, "failed", f"{error}; the new files stay")
-        self._settle(plan, work.finish(self.ledger.folders, keep), owed=None)
+        self._keep(self._settled(plan, policy, owed=None), work)
         return self._ended(described, hooks, plan.state, "")
 
-    def _undo(self, work: Transaction) -> str:
-        """Bring the old files back and note the failure; return what to add to the message."""
-        problems = work.undo()
-        self._save(replace(self.ledger, claims=(), attempts=self.ledger.attempts + 1))
-        return f"; AND THE OLD FILES COULD NOT ALL BE RESTORED: {'; '.join(problems)}" if problems else ""
+    def _given_up(self, problems: Sequence[str]) -> str:
+        """Note the failure of a deployment that was undone; return what to add to the message."""
+        left = self.stored if problems else self.ledger  # what could not be undone is tried again the next time
+        said = [f"; AND THE OLD FILES COULD NOT ALL BE RESTORED: {'; '.join(problems)}"] if problems else []
+        attempts = self.ledger.attempts + 1
+        try:
+            self._save(replace(self.ledger, claims=left.claims, journal=left.journal, attempts=attempts))
+        except DeployError as error:
+            said.append(f"; and {error}")
+        return "".join(said)
 
     def _roll_back(self, described: Outcome, hooks: Hooks, work: Transaction, why: str) -> Outcome:
-        problems = self._undo(work)
+        problems = work.undo()
         again = hooks.run_after_again(self.ledger.settled)
+        added = self._given_up(problems)
         second = f", but it failed again: {again.problem}" if again.problem else " and it succeeded"
         described = replace(described, changes=[replace(change, backup=None) for change in described.changes])
-        state, files = ("failed", problems) if problems else ("rolledBack", "; the previous files are back")
+        state, files = ("failed", added) if problems else ("rolledBack", f"; the previous files are back{added}")
         return self._ended(described, hooks, state, f"{why}{files}; afterCmd was run once more{second}")
 
-    def _settle(self, plan: Plan, folders: Sequence[Place], owed: Sequence[str] | None) -> None:
-        """Write what is true now: the files that are ours, and whether their commands are still owed."""
-        assert plan.policy is not None
-        mine = {(plan.policy.deploy_path, path): Owned(file.digest) for path, file in self.project.files.items()}
-        settled = replace(
+    def _settled(self, plan: Plan, policy: Policy, owed: Sequence[str] | None) -> Ledger:
+        """Return what is true now: the files that are ours, and whether their commands are still owed."""
+        mine = {(policy.deploy_path, path): Owned(file.digest) for path, file in self.project.files.items()}
+        return replace(
             self.ledger,
             cluster_id=self.project.cluster_id,
             revision=self.project.revision,
             settled=self.project.revision if owed is None else self.ledger.settled,
-            policy=plan.policy.to_data(),
+            policy=policy.to_data(),
             files={**plan.keep, **mine},
             claims=(),
-            folders=tuple(folders),
             owed=owed,
             attempts=0 if owed is None else self.ledger.attempts + 1,
         )
-        if settled != self.ledger:
-            self._save(settled)
-        self.ledger = settled
+
+    def _keep(self, settled: Ledger, work: Transaction) -> None:
+        """Let the new files stay: from the first line on, nothing undoes them any more."""
+        self._save(replace(settled, journal=self.stored.journal, done=True, folders=tuple(work.folders)))
+        keep = self.policy.deploy_path if self.policy and self.project.exists else ""
+        left = work.finish(keep)
+        with contextlib.suppress(DeployError):  # then the next deployment looks for temporary files once more
+            self._save(replace(settled, folders=tuple(left)))
 
     def _save(self, ledger: Ledger) -> None:
-        with doing("cannot write the ledger"):
-            self.state.save(ledger)
+        if ledger != self.stored:
+            with doing("cannot write the ledger"):
+                self.state.save(ledger)
+        self.ledger = self.stored = ledger
 
     def _changes(self, plan: Plan, backups: Mapping[Place, str]) -> list[FileChange]:
         """Return what the callback lists; the old place of a file that moved is not a change of its own."""
@@ -210,6 +237,7 @@ class _Deployment:
             changes=self._changes(plan, {}) if ready else (),
             notes=plan.notes,
             asks=plan.asks,
+            since=self.ledger.revision,
             diff=differences(plan.steps) if self.diff and ready else (),
         )
 
@@ -240,10 +268,6 @@ def _needs(plan: Plan) -> list[str]:
     """Return the files that have to be written and whose contents have not been sent."""
     writes = [step for step in plan.steps if step.kind in ("create", "set")]
     return [step.path for step in writes if step.file is None or step.file.content is None]
-
-
-def _creates(plan: Plan) -> tuple[Place, ...]:
-    return tuple(step.place for step in plan.steps if step.kind == "create")
 
 
 def _action(step: Step) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from . import disk
 from .model import Place
@@ -21,15 +21,24 @@ def backup_path(path: str, when: datetime, revision: int) -> str:
     return f"{path}{MARK}{when:%Y-%m-%d_%H:%M:%S}_{revision}"
 
 
-def make(place: Place, backup_dir: str, path: str, owner: disk.Owner) -> str:
-    """Copy the file at a place to ``path`` below the backup folder, durably; return the backup's full path."""
-    target = (backup_dir, path)
-    disk.make_folders(target, owner)
-    with disk.parent(place) as (from_fd, name), disk.parent(target) as (to_fd, to_name):
+def make(place: Place, backup_dir: str, when: datetime, revision: int) -> str:
+    """Copy the file at a place below the backup folder, durably; return the backup's full path.
+
+    A name that is taken, as two projects or two seconds' deployments may want it, is never overwritten:
+    the backup is called after the next second then.
+    """
+    disk.make_folders((backup_dir, place[1]), disk.Owner())
+    with disk.parent(place) as (from_fd, name), disk.parent((backup_dir, place[1])) as (to_fd, _):
         temporary = disk.temporary()
         try:
             disk.copy(from_fd, name, to_fd, temporary)
-            os.rename(temporary, to_name, src_dir_fd=to_fd, dst_dir_fd=to_fd)
+            while True:
+                path = backup_path(place[1], when, revision)
+                try:
+                    disk.set_aside(to_fd, temporary, path.rpartition("/")[2])
+                    break
+                except FileExistsError:
+                    when += timedelta(seconds=1)
             os.fsync(to_fd)
         finally:
             disk.remove(to_fd, temporary)

@@ -65,6 +65,11 @@ class Channels:
         self._first = 0
         self._closed = False
 
+    def check(self) -> None:
+        """Raise StoreError after `close`."""
+        if self._closed:
+            raise StoreError("The connection to etcd was closed by this program; open a new one")
+
     def order(self) -> tuple[Endpoint, ...]:
         """Return all endpoints, the one that answered last first."""
         first = self._first
@@ -74,8 +79,7 @@ class Channels:
     def borrow(self, endpoint: Endpoint) -> Iterator[Link]:
         """Hand out the endpoint's link for one call; raise InvalidError for an unusable certificate file."""
         with self._lock:
-            if self._closed:
-                raise StoreError("The connection to etcd was closed by this program; open a new one")
+            self.check()
             link = self._live.get(endpoint) or Link(endpoint, self._channel(endpoint))
             self._live[endpoint] = link
             self._hold(link)
@@ -160,6 +164,6 @@ def _content(option: str, path: str | None) -> bytes | None:
     if not path:
         return None
     try:
-        return Path(path).expanduser().read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise InvalidError(f"{option}: {path} cannot be read ({error.strerror})") from error

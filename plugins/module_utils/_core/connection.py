@@ -71,7 +71,8 @@ class Connection:
     def __post_init__(self) -> None:
         """Check all values together."""
         check_prefix(self.prefix)
-        self._check_timeout()
+        if not 0 < self.timeout <= MAX_TIMEOUT:
+            raise InvalidError(f"timeout: {self.timeout!r} {NO_TIMEOUT}")
         self._check_certificates()
         if bool(self.username) != bool(self.password):
             given, missing = ("username", "password") if self.username else ("password", "username")
@@ -94,10 +95,6 @@ class Connection:
     def servers(self) -> tuple[Endpoint, ...]:
         """Return the endpoints parsed, in the order given, each one once."""
         return tuple(dict.fromkeys(Endpoint.parse(text) for text in self.endpoints))
-
-    def _check_timeout(self) -> None:
-        if not 0 < self.timeout <= MAX_TIMEOUT:
-            raise InvalidError(f"timeout: {self.timeout!r} {NO_TIMEOUT}")
 
     def _check_certificates(self) -> None:
         if not self.endpoints:
@@ -124,7 +121,7 @@ def _ipv6(text: str | None) -> str | None:
 
 def _safe(text: str) -> str:
     """Return an endpoint without the credentials somebody may have put into it."""
-    return re.sub(r"(^|//)[^/]*@", r"\1***@", shown(text))
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", shown(text))
 
 
 def _endpoint_list(value: Any) -> tuple[str, ...]:
@@ -138,11 +135,13 @@ def _endpoint_list(value: Any) -> tuple[str, ...]:
 
 
 def _seconds(value: Any) -> float:
-    """Return the timeout option as a number; what is none becomes one that the check refuses."""
+    """Return the timeout option as a number; raise InvalidError showing it as it was written."""
     if value in (None, ""):
         return DEFAULT_TIMEOUT
     try:
-        seconds = float(value)
+        seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise InvalidError(f"timeout: {value!r} {NO_TIMEOUT}") from None
-    return -1.0 if math.isnan(seconds) or isinstance(value, bool) else seconds
+        seconds = math.nan
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise InvalidError(f"timeout: {value!r} {NO_TIMEOUT}")
+    return seconds

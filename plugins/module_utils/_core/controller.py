@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .errors import StoreError
+from .errors import StoreError, WatcherError
 from .evidence import removed_with_policy
 from .keys import Tree
 from .model import Outcome, Project
@@ -27,6 +27,7 @@ from .store import Store
 
 LITTLE = 256 * 1024  # bytes of content that are sent along rather than asked for
 ROUNDS = 5  # questions of one host; more mean that its disk or the tree changes all the time
+KEPT_CHANGING = "the tree or the disk kept changing; deploy again"
 RESEND = 5.0  # seconds that a deployment spends on callbacks which others left in the spool
 
 Send = Callable[[Parcel], Sequence[Outcome]]
@@ -51,31 +52,38 @@ class Controller:
     send: Send
     names: Sequence[str] | None = None
     confirm: bool = False
+    course: Course = field(default_factory=Course, init=False)  # so far, should `send` raise
+    _vouched: set[str] = field(default_factory=set, init=False)  # projects whose removals were looked up
 
     def run(self) -> Course:
-        """Return what came of it; raise StoreError when the tree cannot be read."""
-        course = Course()
-        found, parcel = self._read(course)
-        parcel = replace(parcel, projects=_slim(parcel.projects, {}))
-        open_ones: list[Outcome] = []
-        for _ in range(ROUNDS):
-            outcomes = self.send(parcel)
-            open_ones = [outcome for outcome in outcomes if self._is_question(outcome, parcel)]
-            course.outcomes += [outcome for outcome in outcomes if outcome not in open_ones]
-            if not open_ones:
+        """Return what came of it; raise StoreError when the tree cannot be read, and what the first `send` raises."""
+        course = self.course
+        found, parcel = self._read()
+        outcomes = self.send(replace(parcel, projects=_slim(parcel.projects, {})))
+        for _ in range(ROUNDS - 1):
+            questions = self._sorted(outcomes)
+            if not questions:
                 break
-            if any(outcome.state == "stale" for outcome in open_ones):
-                found, parcel = self._read(course)
-            parcel = self._answer(open_ones, found, parcel)
-        course.outcomes += [_unsettled(outcome) for outcome in open_ones]
+            try:
+                if any(outcome.state == "stale" for outcome in questions):
+                    found, newer = self._read()
+                    parcel = replace(newer, evidence=parcel.evidence)
+                parcel = self._answer(questions, found, parcel)
+                outcomes = self.send(parcel)
+            except WatcherError as error:  # what other projects came to has to be told all the same
+                course.outcomes += [_unsettled(outcome, str(error)) for outcome in questions]
+                break
+        else:
+            course.outcomes += [_unsettled(outcome, KEPT_CHANGING) for outcome in self._sorted(outcomes)]
         course.outcomes.sort(key=lambda outcome: outcome.project)
         return course
 
-    def _read(self, course: Course) -> tuple[dict[str, Project], Parcel]:
+    def _read(self) -> tuple[dict[str, Project], Parcel]:
         listing = self.store.list(self.tree.host(self.host))
         found = {name: project for (_, name), project in read_projects(self.tree, listing).items()}
-        course.warnings = list(strays(self.tree, (item.key for item in listing.items)).values())
-        course.newest = {name: project.newest for name, project in found.items()}
+        self.course.warnings = list(strays(self.tree, (item.key for item in listing.items)).values())
+        self.course.newest.update({name: project.newest for name, project in found.items()})
+        self._vouched.clear()
         if self.names is not None:
             found = {name: project for name, project in found.items() if name in self.names}
         parcel = Parcel(
@@ -83,27 +91,37 @@ class Controller:
         )
         return found, parcel
 
-    def _is_question(self, outcome: Outcome, parcel: Parcel) -> bool:
-        asks = outcome.asks and outcome.project not in parcel.evidence
-        return bool(outcome.needs or asks or outcome.state == "stale")
+    def _sorted(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Note the outcomes that are final and return the questions."""
+        questions: list[Outcome] = []
+        for outcome in outcomes:
+            asks = outcome.asks and outcome.project not in self._vouched
+            is_question = bool(outcome.needs or asks or outcome.state == "stale")
+            (questions if is_question else self.course.outcomes).append(outcome)
+        return questions
 
     def _answer(self, questions: Sequence[Outcome], found: Mapping[str, Project], parcel: Parcel) -> Parcel:
         """Return the next parcel, of the projects that asked only."""
-        evidence = {outcome.project: self._evidence(outcome, parcel) for outcome in questions}
-        names = list(evidence)
+        names = [outcome.project for outcome in questions]
         needs = {outcome.project: outcome.needs for outcome in questions}
         wanted = [found[name] for name in names if name in found]
-        known = {name: item for name, item in evidence.items() if item is not None}
-        return replace(parcel, projects=_slim(wanted, needs), names=names, evidence=known)
+        evidence = {**parcel.evidence, **{outcome.project: self._evidence(outcome, parcel) for outcome in questions}}
+        return replace(parcel, projects=_slim(wanted, needs), names=names, evidence=evidence)
 
-    def _evidence(self, outcome: Outcome, parcel: Parcel) -> Evidence | None:
-        known = parcel.evidence.get(outcome.project)
+    def _evidence(self, outcome: Outcome, parcel: Parcel) -> Evidence:
+        known = parcel.evidence.get(outcome.project, Evidence())
         if outcome.state == "stale":  # the tree has just been read again: older means that the store went back
-            return replace(known or Evidence(), reread=True)
+            return replace(known, reread=True)
         if not outcome.asks:
             return known
-        paths = removed_with_policy(self.store, self.tree, self.host, outcome.project, outcome.revision, outcome.asks)
-        return replace(known or Evidence(), with_policy=paths)
+        self._vouched.add(outcome.project)
+        try:
+            paths = removed_with_policy(self.store, self.tree, self.host, outcome.project, outcome.since, outcome.asks)
+        except StoreError as error:  # without evidence the files stay
+            where = f"host {outcome.host}, project {outcome.project}"
+            self.course.warnings.append(f"{where}: why files are missing cannot be read: {error}")
+            return known
+        return replace(known, with_policy=paths)
 
 
 def _slim(projects: Sequence[Project], needs: Mapping[str, Sequence[str]]) -> list[Project]:
@@ -118,17 +136,25 @@ def _slim(projects: Sequence[Project], needs: Mapping[str, Sequence[str]]) -> li
     return slim
 
 
-def _unsettled(outcome: Outcome) -> Outcome:
-    where = f"host {outcome.host}, project {outcome.project}"
-    return replace(outcome, state="failed", msg=f"{where}: the tree or the disk kept changing; deploy again")
+def _unsettled(outcome: Outcome, why: str) -> Outcome:
+    return replace(outcome, state="failed", msg=f"host {outcome.host}, project {outcome.project}: {why}")
 
 
-def unreachable_course(store: Store, tree: Tree, host: str, names: Sequence[str] | None, why: str, when: str) -> Course:
-    """Return a failed outcome for each project of a host that could not be asked."""
+def unreachable_course(
+    store: Store,
+    tree: Tree,
+    host: str,
+    names: Sequence[str] | None,
+    why: str,
+    when: str,
+    done: Sequence[Outcome] = (),
+) -> Course:
+    """Return a failed outcome for each project of a host that could not be asked, beside those that are ``done``."""
     listing = store.list(tree.host(host))
     found = read_projects(tree, listing).values()
+    told = {outcome.project for outcome in done}
     chosen = [project for project in found if names is None or project.name in names]
-    course = Course([unreachable(project, why, when) for project in chosen])
+    course = Course([*done, *(unreachable(project, why, when) for project in chosen if project.name not in told)])
     course.newest = {project.name: project.newest for project in chosen}
     return course
 
@@ -146,7 +172,7 @@ def tell(store: Store, tree: Tree, course: Course, spool: Spool, *, version: str
         try:
             newest = max(course.newest.get(outcome.project, 0), revision)
             write_status(store, tree, outcome, "playbook", version, newest)
-        except StoreError as error:
+        except WatcherError as error:
             problems.append(f"host {outcome.host}, project {outcome.project}: the status was not written: {error}")
         if outcome.callback and (outcome.ran or outcome.failed):
             problems += _call_back(spool, outcome, silent)

@@ -28,6 +28,7 @@ ANSWERS = (
 )
 # Texts of etcd after which a new token helps, where the code is not UNAUTHENTICATED already.
 STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
+WANTS_USER = "etcd wants a user: set username and password"
 REFUSED_TWICE = "etcd refuses the token it gave: check its auth settings and the clocks of its members"
 # text in the details, kind of error, what to tell; the first line that fits counts
 TABLE = (
@@ -38,7 +39,7 @@ TABLE = (
     ("duplicate key", StoreError, "it sets or deletes one key twice"),
     ("has been compacted", CompactedError, "that revision is compacted: list again"),
     ("future revision", CompactedError, "that revision is not there yet, so this is another or a restored store"),
-    ("user name is empty", DeniedError, "etcd wants a user: set username and password"),
+    ("user name is empty", DeniedError, WANTS_USER),
     ("authentication failed", DeniedError, "user name or password is wrong: correct username and password"),
     ("user name not found", DeniedError, "etcd no longer knows the user: correct username"),
     ("permission denied", DeniedError, "its roles do not permit that: grant it with etcdctl role grant-permission"),
@@ -72,15 +73,18 @@ class Failure:
             text in self.details for text in ("failed to connect to all addresses", *NO_NAME)
         )
 
-    def answer(self, what: str, user: str | None) -> StoreError | None:
+    def answer(self, what: str, connection: Connection) -> StoreError | None:
         """Return what etcd refused for good, as an error; None when another endpoint may serve."""
         if self.code not in ANSWERS or "too many requests" in self.details:
             return None
-        who = f" for user {user!r}" if user else ""
+        refused = f"etcd at {self.endpoint} refused {what}"
+        if connection.username:
+            refused += f" for user {connection.username!r}"
         for text, kind, meaning in TABLE:
             if text in self.details:
-                return kind(f"etcd at {self.endpoint} refused {what}{who}: {meaning}")
-        return StoreError(f"etcd at {self.endpoint} refused {what}{who}: {self.details or self.code}")
+                anonymous = kind is DeniedError and not connection.username and not connection.client_cert
+                return kind(f"{refused}: {WANTS_USER if anonymous else meaning}")
+        return StoreError(f"{refused}: {self.details or self.code}")
 
     def reason(self, timeout: float) -> str:
         """Return in a few words why the endpoint is no use."""
@@ -97,8 +101,8 @@ class Failure:
         return next((text for found, text in known if found in self.details), brief)
 
 
-def unreachable(failures: Sequence[Failure], what: str, connection: Connection) -> StoreError:
-    """Return the one error for endpoints that all failed, naming each with its reason.
+def unreachable(failures: Sequence[Failure], outcome: str, connection: Connection) -> StoreError:
+    """Return the one error for endpoints that all failed, naming each with its reason after the outcome.
 
     It is a DeniedError when TLS or a certificate is the reason at every one of them.
     """
@@ -109,9 +113,9 @@ def unreachable(failures: Sequence[Failure], what: str, connection: Connection) 
     ]
     tried = ", ".join(reasons)
     if all(refusals):
-        return DeniedError(f"{what} failed: no TLS connection to etcd at {tried}")
+        return DeniedError(f"{outcome}: no TLS connection to etcd at {tried}")
     return UnavailableError(
-        f"{what} failed: etcd cannot be reached at {tried}; check that it runs, and the option endpoints"
+        f"{outcome}: etcd cannot be reached at {tried}; check that it runs, and the option endpoints"
     )
 
 
@@ -148,6 +152,7 @@ def _probe_tls(endpoint: Endpoint, connection: Connection) -> str | None:
             context.load_cert_chain(connection.client_cert, connection.client_key)
     except (ssl.SSLError, ValueError) as error:
         return f"ca_cert, client_cert or client_key is no PEM file, or the last two do not fit: {error}"
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13 checks more than gRPC does
     context.set_alpn_protocols(["h2"])
     try:
         with _shake_hands(endpoint, context) as secure, contextlib.suppress(socket.timeout):

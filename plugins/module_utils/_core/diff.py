@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import disk
-from .plan import Step
+from .steps import Step
 
 MAX_DIFF = 100 * 1024  # bytes of one file that are worth showing
 

@@ -66,51 +66,75 @@ def parent(place: Place) -> Iterator[tuple[int, str]]:
         yield fd, name
 
 
-def make_folders(place: Place, owner: Owner) -> list[Place]:
-    """Make the missing folders of a place, the deploy path included; return those made, outermost first."""
+def make_folder(place: Place, owner: Owner) -> bool:
+    """Make one folder, durably; return False when it is there already. A path "" is the deploy path itself."""
+    with parent(place) if place[1] else _above(place[0]) as (fd, name):
+        try:
+            os.mkdir(name, 0o700, dir_fd=fd)
+        except FileExistsError:
+            return False
+        os.fsync(fd)
+    with folder(*place) as fd:
+        Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(fd)
+    return True
+
+
+@contextlib.contextmanager
+def _above(root: str) -> Iterator[tuple[int, str]]:
+    with folder(os.path.dirname(root), "") as fd:
+        yield fd, os.path.basename(root)
+
+
+def missing_folders(place: Place, known: set[Place]) -> list[Place]:
+    """Return the folders that a place lacks, outermost first; ``known`` are not looked for, and are added to."""
     root, path = place
-    made: list[Place] = []
-    if not os.path.isdir(root):
-        made += [(folder_path, "") for folder_path in _make_root(root, owner)]
-    segments = path.split("/")[:-1]
-    for count in range(1, len(segments) + 1):
-        inner = "/".join(segments[:count])
-        with folder(root, "/".join(segments[: count - 1])) as fd:
-            try:
-                os.mkdir(segments[count - 1], 0o700, dir_fd=fd)
-            except FileExistsError:
-                continue
-            os.fsync(fd)
-        with folder(root, inner) as fd:
-            Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(fd)
-        made.append((root, inner))
-    return made
+    above = path.split("/")[:-1]
+    wanted = [(root, ""), *((root, "/".join(above[:count])) for count in range(1, len(above) + 1))]
+    while not os.path.lexists(wanted[0][0]):
+        wanted.insert(0, (os.path.dirname(wanted[0][0]), ""))
+    missing = [inner for inner in wanted if inner not in known and inspect(inner).kind == "absent"]
+    known.update(wanted)
+    return missing
 
 
-def _make_root(root: str, owner: Owner) -> list[str]:
-    missing = []
-    while not os.path.isdir(root):
-        missing.append(root)
-        root = os.path.dirname(root)
-    for path in reversed(missing):
-        os.mkdir(path, 0o700)
-        with folder(path, "") as fd:
-            Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(fd)
-    return missing[::-1]
+def make_folders(place: Place, owner: Owner) -> None:
+    """Make the missing folders of a place, the deploy path included."""
+    for missing in missing_folders(place, set()):
+        make_folder(missing, owner)
 
 
 def inspect(place: Place) -> Found:
-    """Return what is at a place; ``reason`` says why it cannot hold a file of ours, if so."""
+    """Return what is at a place; ``reason`` says why it cannot hold a file of ours, if so.
+
+    A path "" is the deploy path itself.
+    """
+    root, path = place
     try:
+        if not path:
+            return Found("folder" if os.path.isdir(root) else "other" if os.path.lexists(root) else "absent")
         with parent(place) as (fd, name):
             return _inspect(fd, name, place)
     except FileNotFoundError:
         return Found()
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            above = os.path.dirname("/".join(place))
-            return Found("other", reason=f"{above} is not a folder, or a symbolic link, which is not followed")
-        raise
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    above = _blocker(place)
+    where = f"{root}/{above}" if above else root
+    return Found("blocked", reason=f"{where} is not a folder, or a symbolic link, which is not followed", above=above)
+
+
+def _blocker(place: Place) -> str:
+    """Return the outermost part of a place's path that is no folder; empty for the deploy path itself."""
+    root, path = place
+    above = path.split("/")[:-1]
+    for count in range(len(above) + 1):
+        try:
+            with folder(root, "/".join(above[:count])):
+                pass
+        except OSError:
+            return "/".join(above[:count])
+    return ""
 
 
 def _inspect(parent_fd: int, name: str, place: Place) -> Found:
@@ -119,8 +143,10 @@ def _inspect(parent_fd: int, name: str, place: Place) -> Found:
     if stat.S_ISLNK(status.st_mode):
         return Found("link", "", *facts)
     if not stat.S_ISREG(status.st_mode):
-        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device, pipe or socket"
-        return Found("other", "", *facts, reason=f"{'/'.join(place)} is a {kind}; move it out of the way")
+        is_folder = stat.S_ISDIR(status.st_mode)
+        kind = "folder" if is_folder else "device, pipe or socket"
+        reason = f"{'/'.join(place)} is a {kind}; move it out of the way"
+        return Found("folder" if is_folder else "other", "", *facts, reason=reason)
     fd = os.open(name, _FILE, dir_fd=parent_fd)
     with open(fd, "rb") as stream:
         digest = hashlib.sha256()
@@ -136,8 +162,8 @@ def read(place: Place, limit: int = -1) -> bytes:
 
 
 def temporary() -> str:
-    """Return a new name for a temporary file; short, so that it fits wherever the file's own name does."""
-    return TEMPORARY + secrets.token_hex(8)
+    """Return the beginning of new names for temporary files; short, so that they fit wherever a file's name does."""
+    return TEMPORARY + secrets.token_hex(6)
 
 
 def write(folder_fd: int, name: str, content: bytes, owner: Owner) -> None:
@@ -178,10 +204,23 @@ def _same_owner(status: os.stat_result) -> Owner:
     return Owner(status.st_uid if may else None, status.st_gid if may else None, stat.S_IMODE(status.st_mode))
 
 
-def remove(folder_fd: int, name: str) -> None:
-    """Remove a file that may be gone already."""
-    with contextlib.suppress(FileNotFoundError):
+def give(place: Place, owner: Owner) -> None:
+    """Set owner and mode of a regular file."""
+    with parent(place) as (fd, name):
+        file = os.open(name, _FILE, dir_fd=fd)
+        try:
+            owner.give(file)
+        finally:
+            os.close(file)
+
+
+def remove(folder_fd: int, name: str) -> bool:
+    """Remove a file; return whether it was there."""
+    try:
         os.unlink(name, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def remove_folder(place: Place) -> bool:

@@ -73,8 +73,8 @@ class EtcdStore:
         )
         response = self._session.unary("KV/Txn", request, _named(write), once=True)
         if not response.succeeded:
-            watched = ", ".join(f"{shown(guard.prefix)} since revision {guard.revision}" for guard in write.guards)
-            raise ConflictError(f"{_named(write)} was not carried out, for of {watched} something changed: read again")
+            seen = " or ".join(f"{shown(guard.prefix)} (seen at revision {guard.revision})" for guard in write.guards)
+            raise ConflictError(f"{_named(write)} was not carried out, for {seen} has changed: read again")
         return int(response.header.revision)
 
     def watch(self, prefix: str, start: int) -> EtcdWatch:

@@ -39,11 +39,11 @@ class Stream:
         self.link = link
         self.patience = session.connection.timeout
         self._channels = session.channels
-        self._channels.keep(link)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._requests.put(create)
         self._call = link.method("Watch/Watch")(iter(self._requests.get, None), metadata=metadata)
-        self._waiting: float | None = None  # since when the caller waits
+        self._channels.keep(link)
+        self._waiting: float | None = time.monotonic()  # since when the caller waits
         self._silent = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -208,7 +208,7 @@ class EtcdWatch:
             self._session.forget_token()
         self._session.channels.drop(self._stream.link)
         self.close()
-        return unreachable([failure], self._what, self._session.connection)
+        return unreachable([failure], f"{self._what} failed", self._session.connection)
 
 
 def _event(event: Any) -> Event:

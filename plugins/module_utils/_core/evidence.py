@@ -73,7 +73,7 @@ class _Search:
     @property
     def complete(self) -> bool:
         """Return whether the removal of every path was seen."""
-        return self._paths <= set(self._removed)
+        return len(self._removed) == len(self._paths)
 
     @property
     def vouched(self) -> frozenset[str]:

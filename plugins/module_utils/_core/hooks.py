@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from . import command
 from .errors import DeployError
@@ -32,10 +32,14 @@ class Hooks:
         }
         self.check = self.before = self.after = CommandResult()
 
-    def run_check(self, folder: str) -> None:
-        """Stage the project in a folder and run checkCmd on it; DeployError when it fails."""
+    def run_check(self, folder: str, kept: Iterable[str]) -> None:
+        """Stage the project in a folder, with the files that are kept, and run checkCmd on it.
+
+        DeployError when that fails.
+        """
         if self._policy.check_cmd and self._project.exists:
-            with staged(folder, self._policy.deploy_path, self._project.files):
+            files = {**dict.fromkeys(kept), **self._project.files}
+            with staged(folder, self._policy.deploy_path, files):
                 line = self._policy.check_cmd.replace("%s", shlex.quote(folder))
                 self.check = self._run("checkCmd", line, {"WATCHER_STAGED": folder})
             _demand(self.check)

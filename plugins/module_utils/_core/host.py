@@ -8,7 +8,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from .apply import deploy
-from .errors import DeployError
 from .ledger import State
 from .model import Outcome, Project
 from .parcel import Parcel
@@ -38,10 +37,6 @@ def _gone(parcel: Parcel, state: State) -> list[Project]:
     for name in state.projects():
         if name in there or not parcel.speaks_of(name):
             continue
-        try:
-            ledger = state.load(parcel.host, name)
-        except DeployError:
-            continue  # another tree host's, or unreadable: no reason to touch it
-        if ledger.files:
+        if state.concerns(parcel.host, name):
             gone.append(Project(parcel.host, name, parcel.revision, parcel.cluster_id))
     return gone

@@ -14,7 +14,7 @@ PREFIX = "/watcher"
 MAX_SEGMENT = 255  # bytes; what Linux file systems take for one name
 MAX_PATH = 1024  # bytes
 NAME = re.compile(r"[A-Za-z0-9._-]+")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # lone surrogates cannot be written, either
 
 
 def shown(key: bytes | str) -> str:
@@ -36,12 +36,17 @@ def check_prefix(prefix: str) -> str:
 
 def check_name(kind: str, name: str) -> str:
     """Return the name of a host or project; raise InvalidError when it breaks the contract."""
-    if not NAME.fullmatch(name) or name in (".", "..") or len(name) > MAX_SEGMENT:
+    if not is_name(name):
         raise InvalidError(
             f"{kind} {shown(name)!r}: a {kind} is one segment of A-Z a-z 0-9 . _ - of at most"
             f" {MAX_SEGMENT} characters, not . or .."
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Return whether the name of a host or project keeps the contract."""
+    return bool(NAME.fullmatch(name)) and name not in (".", "..") and len(name) <= MAX_SEGMENT
 
 
 def check_path(path: str) -> str:
@@ -126,9 +131,12 @@ class Tree:
 
     def owner(self, key: bytes) -> tuple[str, str] | None:
         """Return the host and project that a key is below; None when their names break the contract."""
-        parts = key[len(self.root) :].decode("utf-8", "replace").split("/", 2)
-        names_fit = all(NAME.fullmatch(part) and part not in (".", "..") for part in parts[:2])
-        return (parts[0], parts[1]) if len(parts) == 3 and names_fit else None
+        root = self.root.encode()
+        parts = key[len(root) :].split(b"/", 2)
+        if not key.startswith(root) or len(parts) < 3:
+            return None
+        host, project = (part.decode("utf-8", "replace") for part in parts[:2])
+        return (host, project) if is_name(host) and is_name(project) else None
 
     def parse(self, key: bytes) -> TreeKey | None:
         """Return what a key means; None for a key that is not ours.

@@ -37,6 +37,7 @@ class State:
         """Hold a project, or the claims of the whole host; DeployError when others hold it for too long."""
         folder = self.folder(project) if project else self.path
         try:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             fd = os.open(
                 os.path.join(folder, "lock" if project else _HOST_LOCK),
@@ -66,6 +67,14 @@ class State:
             )
         return ledger
 
+    def concerns(self, host: str, project: str) -> bool:
+        """Return whether a project that is gone has left something to do here; an unreadable ledger may have."""
+        try:
+            ledger = self._read(project)
+        except DeployError:
+            return True
+        return ledger is not None and ledger.host == host and ledger.open
+
     def _read(self, project: str) -> Ledger | None:
         path = os.path.join(self.folder(project), "ledger.json")
         try:
@@ -73,14 +82,14 @@ class State:
                 return Ledger.from_json(json.load(stream))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, InvalidError) as error:
+        except (OSError, ValueError, RecursionError, InvalidError) as error:
             raise DeployError(f"{path} cannot be read: {error}; restore it, or remove it to start anew") from error
 
     def save(self, ledger: Ledger) -> None:
         """Write a ledger, durable before this returns; OSError when the disk refuses."""
         folder = self.folder(ledger.project)
         path = os.path.join(folder, "ledger.json")
-        with open(path + ".new", "w", encoding="utf-8") as stream:
+        with open(path + ".new", "w", encoding="utf-8", errors="backslashreplace") as stream:
             os.fchmod(stream.fileno(), 0o600)
             json.dump(ledger.to_json(), stream, ensure_ascii=False)
             stream.flush()

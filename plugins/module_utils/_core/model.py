@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from .errors import InvalidError
@@ -94,7 +94,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Found:
-    """What is at a path of the disk: ``kind`` is absent, file, dir, link or other."""
+    """What is at a path of the disk: ``kind`` is absent, file, link, folder, blocked or other.
+
+    ``blocked`` is a path below something, at the path ``above``, that is not a folder.
+    """
 
     kind: str = "absent"
     digest: str = ""
@@ -102,6 +105,7 @@ class Found:
     uid: int = 0
     gid: int = 0
     reason: str = ""  # why the path cannot be used, such as a symbolic link on the way
+    above: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,17 +116,36 @@ class Owned:
     held: bool = False
 
 
-_PLAIN = (
-    "host",
-    "project",
-    "cluster_id",
-    "revision",
-    "settled",
-    "policy",
-    "owed",
-    "attempts",
-)  # a ledger's plain values
 Place = tuple[str, str]  # a deploy path and a file's path below it
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of one path and what undoing it takes: ``create``, ``set``, ``mode``, ``delete``, ``mkdir``, ``rmdir``.
+
+    ``new`` and ``old`` are the names, in the folder ``base`` below the root, of the new content until it
+    is in place and of the old file afterwards. ``digest`` is of the new content; the rest was there before.
+    """
+
+    kind: str
+    root: str
+    path: str
+    base: str = ""
+    new: str = ""
+    old: str = ""
+    digest: str = ""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Return the deploy path and the path below it."""
+        return self.root, self.path
+
+
+_NUMBERS = ("cluster_id", "revision", "settled", "attempts")
+_PLAIN = ("host", "project", *_NUMBERS, "policy", "owed", "done")  # a ledger's plain values
 
 
 @dataclass(frozen=True)
@@ -130,9 +153,10 @@ class Ledger:
     """What a host remembers of a project; kept in its state folder.
 
     ``revision`` and ``cluster_id`` are those of the last state that was planned in full.
-    ``claims`` are the paths of a deployment that was begun. ``owed`` says that the commands
-    of the files on disk have not succeeded yet; ``settled`` is the revision whose files
-    are on disk with their commands run.
+    ``owed`` says that the commands of the files on disk have not succeeded yet; ``settled`` is
+    the revision whose files are on disk with their commands run. ``claims`` are the paths that a
+    deployment that was begun will own. ``journal`` are its moves, to be undone if it was killed;
+    ``done``: it ended well, and at most temporary files of it are left.
     """
 
     host: str
@@ -146,6 +170,13 @@ class Ledger:
     folders: Sequence[Place] = ()
     owed: Sequence[str] | None = None
     attempts: int = 0
+    journal: Sequence[Move] = ()
+    done: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Return whether the host has something of the project: files, or a deployment that did not end well."""
+        return bool(self.files or self.journal or self.owed is not None)
 
     @classmethod
     def from_json(cls, data: Any) -> Ledger:
@@ -159,6 +190,9 @@ class Ledger:
             values: dict[str, Any] = {name: data[name] for name in _PLAIN}
             for name in ("claims", "folders"):
                 values[name] = tuple((root, path) for root, path in data[name])
+            values["journal"] = tuple(Move(*move) for move in data["journal"])
+            if not all(isinstance(values[name], int) for name in _NUMBERS):
+                raise ValueError(f"{', '.join(_NUMBERS)} are numbers")
             return cls(files=places, **values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"it is not a ledger of this product ({error!r})") from error
@@ -174,6 +208,7 @@ class Ledger:
             "files": files,
             "claims": [list(place) for place in self.claims],
             "folders": [list(place) for place in self.folders],
+            "journal": [list(astuple(move)) for move in self.journal],
         }
 
 
@@ -211,7 +246,8 @@ class Outcome:
     ``held`` or ``waiting`` where nothing was begun, or ``unknown`` for a project that neither
     the tree nor the host knows. ``ran`` says that something was attempted: only then is a
     callback due. ``needs`` are paths whose contents have to be sent before it can go on;
-    ``asks`` are the missing paths whose removal needs evidence from the tree's history.
+    ``asks`` are the missing paths whose removal needs evidence from the tree's history after
+    the revision ``since``.
     """
 
     host: str
@@ -235,6 +271,7 @@ class Outcome:
     notes: Sequence[str] = ()
     needs: Sequence[str] = ()
     asks: Sequence[str] = ()
+    since: int = 0
     diff: Sequence[Mapping[str, str]] = ()
 
     @property

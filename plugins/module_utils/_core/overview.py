@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .keys import CONTROL, Tree, check_name
+from .keys import CONTROL, Tree, check_name, is_name
 from .model import Project
 from .report import parse_status
 from .snapshot import projects as read_projects
@@ -45,7 +45,7 @@ def _statuses(store: Store, tree: Tree) -> dict[tuple[str, str], dict[str, Any]]
     for item in store.list(tree.status_root).items:
         owner = item.key[len(root) :].decode("utf-8", "replace").split("/")
         status = parse_status(item.value)
-        if len(owner) == 2 and "state" in status:
+        if len(owner) == 2 and all(map(is_name, owner)) and "state" in status:
             found[(owner[0], owner[1])] = status
     return found
 

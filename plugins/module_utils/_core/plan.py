@@ -10,22 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from .model import File, Found, Ledger, Owned, Place, Project
 from .policy import Policy
+from .steps import Attributes, Step, steps_of
 
 MASS = 10  # files; removing more than these and more than half of a project asks for evidence
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """Mode, user id and group id that the policy asks for; None where it says nothing."""
-
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-
-    def fit(self, found: Found) -> bool:
-        """Return whether a file on disk has them."""
-        pairs = ((self.mode, found.mode), (self.uid, found.uid), (self.gid, found.gid))
-        return all(wanted is None or wanted == present for wanted, present in pairs)
+MAX_NOTES = 10  # said one by one; a status must stay small enough for the store
 
 
 @dataclass(frozen=True)
@@ -43,19 +31,12 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One change of one path: ``create``, ``set``, ``mode`` (attributes only) or ``delete``."""
+class Sight:
+    """What a host shows: what is at each of `places`, its absolute path, and the other projects' absolute paths."""
 
-    kind: str
-    root: str
-    path: str
-    found: Found
-    file: File | None = None
-
-    @property
-    def place(self) -> Place:
-        """Return the deploy path and the path below it."""
-        return self.root, self.path
+    found: Mapping[Place, Found]
+    real: Mapping[Place, str]
+    taken: Mapping[str, str]  # to the project that has it
 
 
 @dataclass(frozen=True)
@@ -94,59 +75,76 @@ def places(project: Project, ledger: Ledger) -> set[Place]:
     return wanted | set(ledger.files)
 
 
-def make_plan(
-    project: Project,
-    ledger: Ledger,
-    found: Mapping[Place, Found],
-    taken: Mapping[Place, str],
-    attributes: Attributes,
-    evidence: Evidence,
-) -> Plan:
-    """Return what has to be done.
+def renewed(project: Project, ledger: Ledger, evidence: Evidence) -> Ledger:
+    """Return the ledger for the store that the project comes from.
 
-    ``found`` holds what is at each of `places`, ``taken`` the places that other projects of the host
-    own (to their names).
+    Where that store was replaced or went back, all files that it lacks are held from then on: in it,
+    nothing was ever deleted.
     """
+    same_store = project.cluster_id == ledger.cluster_id
+    if not ledger.files or (same_store and (project.revision >= ledger.revision or not evidence.reread)):
+        return ledger
+    there = {*project.files, *project.kept}
+    files = {place: owned if place[1] in there else replace(owned, held=True) for place, owned in ledger.files.items()}
+    return replace(ledger, files=files, cluster_id=project.cluster_id, revision=project.revision)
+
+
+def make_plan(project: Project, ledger: Ledger, sight: Sight, attributes: Attributes, evidence: Evidence) -> Plan:
+    """Return what has to be done; the ledger is `renewed`."""
     policy = acting_policy(project, ledger)
-    obstacle = _obstacle(project, ledger, policy, evidence)
-    if obstacle is not None:
-        return obstacle
-    assert policy is not None  # _obstacle has seen to it
+    obstacle = _obstacle(project, ledger, evidence)
+    if obstacle is None and policy is not None:
+        obstacle = _unready(project, policy)
+    if obstacle is not None or policy is None:
+        return obstacle or _no_policy(project, ledger)
     wanted = {(policy.deploy_path, path): file for path, file in project.files.items()}
+    keep, gone = _missing(project, ledger, wanted, sight, evidence)
+    leaving, ours = set(gone), set(ledger.folders)
     for place in wanted:
-        if place in taken:
-            return Plan("failed", _taken(project, place, taken[place]))
-        if found[place].reason:
-            return Plan("failed", f"{project.where}: {found[place].reason}")
-    keep, gone, notes = _missing(project, ledger, policy, evidence)
-    sudden = _sudden(project, ledger, policy, gone, evidence)
+        owner = sight.taken.get(sight.real[place])
+        if owner is not None:
+            return Plan("failed", _taken(project, place, owner))
+        reason = _in_the_way(place, sight.found, leaving, keep, ours)
+        if reason:
+            return Plan("failed", f"{project.where}: {reason}")
+    held = sorted(place for place, owned in keep.items() if owned.held)
+    if held and not project.exists:
+        return Plan("held", f"{project.where}: {_held_note(held)}")
+    sudden = _sudden(project, ledger, gone, evidence)
     if sudden:
         return Plan("held", _held_message(project, sudden, ledger), asks=tuple(sudden))
-    steps = [*_writes(wanted, found, attributes), *_deletes(gone, found)]
-    state = "deployed" if project.exists else "removed"
-    if state == "removed" and keep:
-        return Plan("held", f"{project.where}: {' '.join(notes)}")
-    return Plan(state, "", policy, tuple(steps), keep, tuple(notes) + tuple(project.rejected.values()))
+    notes = [*([_held_note(held)] if held else []), *_stuck(gone, sight.found), *project.rejected.values()]
+    steps = steps_of(wanted, gone, sight.found, attributes)
+    return Plan("deployed" if project.exists else "removed", "", policy, steps, keep, _cut(notes))
 
 
-def _obstacle(project: Project, ledger: Ledger, policy: Policy | None, evidence: Evidence) -> Plan | None:
-    """Return why nothing may be done, or None."""
+def _obstacle(project: Project, ledger: Ledger, evidence: Evidence) -> Plan | None:
+    """Return why nothing may be done whatever the policy says, or None."""
     where = project.where
-    if not project.exists and not ledger.files:
+    if not project.exists and not ledger.open:
         return Plan("unknown", f"{where}: the tree has no such project and this host has no files of it")
     if project.cluster_id == ledger.cluster_id and project.revision < ledger.revision and not evidence.reread:
         return Plan("stale", f"{where}: revision {ledger.revision} was deployed, {project.revision} is older")
     if project.policy_error:
         return Plan("failed", project.policy_error)
-    if policy is None and ledger.files:
-        return Plan("held", f"{where}: the policy (key config) is missing; its {len(ledger.files)} files stay")
-    if policy is None:
-        return Plan("waiting", f"{where}: the policy (key config) is missing; nothing is deployed until it is there")
+    return None
+
+
+def _no_policy(project: Project, ledger: Ledger) -> Plan:
+    missing = f"{project.where}: the policy (key config) is missing"
+    if ledger.files:
+        return Plan("held", f"{missing}; its {len(ledger.files)} files stay")
+    return Plan("waiting", f"{missing}; nothing is deployed until it is there")
+
+
+def _unready(project: Project, policy: Policy) -> Plan | None:
+    """Return why nothing may be done by this policy yet, or None."""
     for name in ("render", "watch"):
         if getattr(policy, name):
-            return Plan("failed", f"{where}: policy field {name} is not supported by this version; leave it out")
+            why = f"policy field {name} is not supported by this version; leave it out"
+            return Plan("failed", f"{project.where}: {why}")
     if project.unmatched:
-        return Plan("waiting", f"{where}: {project.unmatched}; nothing changes until they are published")
+        return Plan("waiting", f"{project.where}: {project.unmatched}; nothing changes until they are published")
     return None
 
 
@@ -158,35 +156,58 @@ def _taken(project: Project, place: Place, owner: str) -> str:
 
 
 def _missing(
-    project: Project, ledger: Ledger, policy: Policy, evidence: Evidence
-) -> tuple[dict[Place, Owned], list[Place], list[str]]:
-    """Sort the owned files that are not wanted where they are: kept ones, those to go, and notes for the user."""
-    same_store = ledger.cluster_id == project.cluster_id and ledger.revision <= project.revision
+    project: Project, ledger: Ledger, wanted: Mapping[Place, File], sight: Sight, evidence: Evidence
+) -> tuple[dict[Place, Owned], list[Place]]:
+    """Sort the owned files that are not wanted where they are: those to keep, and those to go.
+
+    A file of another spelling of a wanted path is in neither: it is the same file.
+    """
+    stay = {sight.real[place] for place in wanted}
     keep: dict[Place, Owned] = {}
     gone: list[Place] = []
-    held = 0
     for place, owned in ledger.files.items():
-        root, path = place
-        if path in project.files:
-            if root != policy.deploy_path:
-                gone.append(place)  # moved: it is wanted, elsewhere
-        elif path in project.kept:
+        if sight.real[place] in stay:
+            continue
+        if place[1] in project.kept or (owned.held and place[1] not in project.files and not evidence.confirmed):
             keep[place] = owned
-        elif evidence.confirmed or (same_store and not owned.held):
-            gone.append(place)
         else:
-            keep[place] = replace(owned, held=True)
-            held += 1
-    note = (
-        f"{held} files (such as {min(place[1] for place in keep if keep[place].held)!r}) are missing from a store that"
-        " was replaced or went back; they stay until they are published again or a deployment with confirm removes them"
-        if held
-        else ""
+            gone.append(place)
+    return keep, gone
+
+
+def _in_the_way(
+    place: Place, found: Mapping[Place, Found], gone: set[Place], keep: Mapping[Place, Owned], folders: set[Place]
+) -> str:
+    """Return why a wanted file cannot be at its place, empty when what is there gives way in the same deployment."""
+    there = found[place]
+    blocker = (place[0], there.above)
+    if there.kind == "blocked" and blocker in gone and found[blocker].kind in ("file", "link"):
+        return ""
+    if there.kind == "folder" and place in folders:
+        below = [other for other in keep if other[0] == place[0] and other[1].startswith(f"{place[1]}/")]
+        return there.reason if below else ""
+    return there.reason
+
+
+def _held_note(held: list[Place]) -> str:
+    return (
+        f"{len(held)} files (such as {held[0][1]!r}) are missing from a store that was replaced or went back;"
+        " they stay until they are published again or a deployment with confirm removes them"
     )
-    return keep, gone, [note] if note else []
 
 
-def _sudden(project: Project, ledger: Ledger, policy: Policy, gone: list[Place], evidence: Evidence) -> list[str]:
+def _stuck(gone: list[Place], found: Mapping[Place, Found]) -> list[str]:
+    """Return what to say of files that are gone from the tree and cannot be reached or are files no more."""
+    reasons = ((place, found[place]) for place in gone)
+    return [f"{'/'.join(place)} was not removed: {there.reason}" for place, there in reasons if there.reason]
+
+
+def _cut(notes: list[str]) -> tuple[str, ...]:
+    more = len(notes) - MAX_NOTES
+    return (*notes[:MAX_NOTES], *([f"and {more} more like these"] if more > 0 else []))
+
+
+def _sudden(project: Project, ledger: Ledger, gone: list[Place], evidence: Evidence) -> list[str]:
     """Return the paths of a mass removal that nothing vouches for."""
     paths = sorted({path for _, path in gone if path not in project.files})
     many = len(paths) > MASS and 2 * len(paths) > len({path for _, path in ledger.files})
@@ -202,19 +223,3 @@ def _held_message(project: Project, paths: list[str], ledger: Ledger) -> str:
         f"{project.where}: held, because {len(paths)} of {len(ledger.files)} files (such as {paths[0]!r}) would be"
         " removed although the policy was not written in the same revision; deploy with confirm if that is meant"
     )
-
-
-def _writes(wanted: Mapping[Place, File], found: Mapping[Place, Found], attributes: Attributes) -> list[Step]:
-    steps = []
-    for place, file in sorted(wanted.items()):
-        there = found[place]
-        if there.kind == "file" and there.digest == file.digest:
-            if not attributes.fit(there):
-                steps.append(Step("mode", *place, there, file))
-        else:
-            steps.append(Step("create" if there.kind == "absent" else "set", *place, there, file))
-    return steps
-
-
-def _deletes(gone: list[Place], found: Mapping[Place, Found]) -> list[Step]:
-    return [Step("delete", *place, found[place]) for place in sorted(gone) if found[place].kind in ("file", "link")]

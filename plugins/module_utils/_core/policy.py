@@ -21,8 +21,8 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError("text without NUL characters")
+    if not isinstance(value, str) or re.search(r"[\0\ud800-\udfff]", value):
+        raise ValueError("text without NUL characters and lone surrogates")
     return value
 
 
@@ -162,7 +162,7 @@ class Policy:
         values: dict[str, Any] = {}
         for name, value in data.items():
             if name not in checks:
-                raise InvalidError(f"{where}: unknown policy field {name!r}; allowed are {', '.join(checks)}")
+                raise InvalidError(f"{where}: unknown policy field {_found(name)}; allowed are {', '.join(checks)}")
             attribute, check = checks[name]
             try:
                 values[attribute] = check(value)
@@ -197,7 +197,10 @@ def encode(data: Mapping[str, Any]) -> bytes:
 
 
 def _found(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    except (RecursionError, ValueError):
+        return "something nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -206,9 +209,9 @@ def _no_constant(name: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice!r} stands there twice")
+    data: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in data:
+            raise ValueError(f"field {_found(name)} stands there twice")
+        data[name] = value
     return data

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from .store import Guard, Listing, Store, Write
 
 MAX_OPERATIONS = 128  # etcd's default limit for one transaction
 MAX_BYTES = 1_400_000  # etcd's default is 1.5 MiB for a request; the rest is left for its framing
+OVERHEAD = 64  # bytes of framing for one key
 TRIES = 5  # reads and commits until somebody else's changes in between are given up on
 
 
@@ -91,7 +93,10 @@ class _Stored:
         self.bad: dict[str, bytes] = {}  # files whose path breaks the contract: hosts do not see them
         policy_key, files_root = tree.policy(host, project), tree.project(host, project) + "config.d/"
         for item in listing.items:
-            key = item.key.decode("utf-8", "surrogateescape")
+            try:
+                key = item.key.decode("utf-8")
+            except UnicodeDecodeError:
+                continue  # hosts report it; it goes when the project is withdrawn
             if key == policy_key:
                 self.policy = item.value
             elif key.startswith(files_root):
@@ -99,8 +104,14 @@ class _Stored:
                 (self.files if is_path(path) else self.bad)[path] = item.value
 
     def policy_data(self, where: str) -> dict[str, Any] | None:
-        """Return the stored policy as data; None when there is none, InvalidError when it is not valid."""
-        return None if self.policy is None else Policy.parse(self.policy, where).to_data()
+        """Return the stored policy as it is spelled, without its manifest; None when there is none.
+
+        Raise InvalidError when it is not valid.
+        """
+        if self.policy is None:
+            return None
+        Policy.parse(self.policy, where)
+        return {name: value for name, value in json.loads(self.policy).items() if name != "files"}
 
     @property
     def has_manifest(self) -> bool:
@@ -131,16 +142,22 @@ def plan_publish(tree: Tree, host: str, project: str, wanted: Wanted, listing: L
         if stored.files.get(path) != files.get(path)
     ]
     edits += [Edit(base + path, content, None) for path, content in stored.bad.items() if wanted.purge]
-    manifest = {path: sha256(content) for path, content in files.items()}
-    whole = [Edit(base + path, None, content) for path, content in files.items()]
-    needs_manifest = stored.has_manifest or len(_chunks(whole)) > 1 or len(_chunks(edits)) > 1
-    value = encode({**policy, "files": manifest}) if needs_manifest else _same_or_new(policy, wanted, stored)
-    if len(value) > MAX_VALUE:
-        raise InvalidError(
-            f"{where}: the policy with its manifest of {len(files)} files has {len(value)} bytes, allowed are"
-            f" {MAX_VALUE}; split the project"
-        )
-    return _publication(tree.policy(host, project), tree.project(host, project), edits, value, stored, listing)
+    key = tree.policy(host, project)
+    chunks = _chunks(_with_policy(Edit(key, stored.policy, _same_or_new(policy, wanted, stored)), edits))
+    if stored.has_manifest or len(chunks) > 1:
+        manifest = {path: sha256(content) for path, content in files.items()}
+        value = encode({**policy, "files": manifest})
+        if len(value) > MAX_VALUE:
+            raise InvalidError(
+                f"{where}: the policy with its manifest of {len(files)} files has {len(value)} bytes, allowed are"
+                f" {MAX_VALUE}; split the project"
+            )
+        # It goes first: from then on hosts wait for the last transaction.
+        chunks = _chunks(_with_policy(Edit(key, stored.policy, value), edits))
+    changes = [edit for chunk in chunks for edit in chunk]
+    shown = tuple(edit for edit in changes if edit.before != edit.after)
+    writes = tuple(_write(chunk, tree.project(host, project)) for chunk in chunks)
+    return Publication(writes, shown, listing.revision)
 
 
 def _same_or_new(policy: Mapping[str, Any], wanted: Wanted, stored: _Stored) -> bytes:
@@ -150,31 +167,22 @@ def _same_or_new(policy: Mapping[str, Any], wanted: Wanted, stored: _Stored) -> 
     return encode(policy)
 
 
-def _publication(
-    key: str, prefix: str, edits: list[Edit], policy: bytes, stored: _Stored, listing: Listing
-) -> Publication:
-    policy_edit = Edit(key, stored.policy, policy)
-    shown = [*([policy_edit] if policy != stored.policy else []), *edits]
-    if not shown:
-        return Publication(revision=listing.revision)
-    chunks = _chunks(edits)
-    # A removal without its policy in the same revision looks like an accident to hosts.
+def _with_policy(policy: Edit, edits: list[Edit]) -> list[Edit]:
+    """Return the edits, with the policy's first if it changes or files are removed.
+
+    A removal without its policy in the same revision looks like an accident to hosts.
+    """
     removes = any(edit.after is None for edit in edits)
-    if policy != stored.policy or removes or len(chunks) > 1:
-        chunks[-1] = [*chunks[-1], policy_edit]
-    if len(chunks) > 1 and stored.policy is not None and not stored.has_manifest:
-        chunks[0] = [policy_edit, *chunks[0]]  # from here on hosts wait for the last one
-    writes = [_write(chunk, prefix) for chunk in chunks]
-    return Publication(tuple(writes), tuple(shown), listing.revision)
+    return [policy, *edits] if removes or policy.before != policy.after else edits
 
 
 def _chunks(edits: list[Edit]) -> list[list[Edit]]:
-    """Split edits into transactions, each with room for the policy twice over; at least one, maybe empty."""
-    chunks: list[list[Edit]] = [[]]
+    """Split edits into transactions that etcd takes."""
+    chunks: list[list[Edit]] = []
     size = 0
     for edit in edits:
-        cost = len(edit.key) + len(edit.after or b"") + 64
-        if chunks[-1] and (size + cost > MAX_BYTES or len(chunks[-1]) >= MAX_OPERATIONS - 1):
+        cost = len(edit.key.encode()) + len(edit.after or b"") + OVERHEAD
+        if not chunks or size + cost > MAX_BYTES or len(chunks[-1]) >= MAX_OPERATIONS:
             chunks.append([])
             size = 0
         chunks[-1].append(edit)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .diff import text
 from .errors import InvalidError
-from .keys import Tree, check_name
+from .keys import Tree, check_name, shown
 from .policy import MAX_VALUE
 from .publish import Edit, Publication, Wanted, publish, validate
 from .store import Store
@@ -55,7 +55,10 @@ def _content(item: Mapping[str, Any]) -> bytes:
         return _read(item["src"])
     content: str = item["content"]
     if item.get("encoding") != "base64":
-        return content.encode("utf-8", "surrogateescape")
+        try:
+            return content.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InvalidError(f"file {path!r}: content is not text that can be written ({error})") from error
     try:
         return base64.b64decode("".join(content.split()), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -63,6 +66,8 @@ def _content(item: Mapping[str, Any]) -> bytes:
 
 
 def _read(path: str) -> bytes:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InvalidError(f"src {path!r} is not a regular file")
     try:
         with open(path, "rb") as stream:
             content = stream.read(MAX_VALUE + 1)
@@ -73,12 +78,17 @@ def _read(path: str) -> bytes:
     return content
 
 
+def _unreadable(error: OSError) -> None:
+    """Stop: with ``purge``, what cannot be read would be removed."""
+    raise InvalidError(f"src {error.filename!r} cannot be read: {error.strerror}") from error
+
+
 def _read_source(source: str) -> dict[str, bytes]:
     """Return the files of a folder by their path below it, or the one file by its name; links are followed."""
     if not os.path.isdir(source):
         return {os.path.basename(source): _read(source)}
     files = {}
-    for folder, _folders, names in os.walk(source, followlinks=False):
+    for folder, _folders, names in os.walk(source, onerror=_unreadable, followlinks=False):
         for name in names:
             path = os.path.join(folder, name)
             files[os.path.relpath(path, source)] = _read(path)
@@ -113,9 +123,9 @@ def _summary(host: str, publication: Publication) -> dict[str, Any]:
         "host": host,
         "changed": publication.changed,
         "revision": publication.revision,
-        "created": [edit.key for edit in edits if edit.before is None],
-        "updated": [edit.key for edit in edits if edit.before is not None and edit.after is not None],
-        "deleted": [edit.key for edit in edits if edit.after is None],
+        "created": [shown(edit.key) for edit in edits if edit.before is None],
+        "updated": [shown(edit.key) for edit in edits if edit.before is not None and edit.after is not None],
+        "deleted": [shown(edit.key) for edit in edits if edit.after is None],
     }
 
 
@@ -130,7 +140,8 @@ def _differences(tree: Tree, request: Request, done: Mapping[str, Publication]) 
 
 
 def _difference(edit: Edit, keys: Sequence[str], hidden: frozenset[str]) -> dict[str, str]:
-    title = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more hosts"
+    first = shown(keys[0])
+    title = first if len(keys) == 1 else f"{first} and {len(keys) - 1} more hosts"
     if edit.key.partition("config.d/")[2] in hidden:
         before, after = "[hidden]\n" if edit.before else "", "[hidden, changed]\n" if edit.after is not None else ""
     else:

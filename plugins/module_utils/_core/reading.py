@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import InvalidError
-from .keys import Tree, check_name, check_path, shown
+from .keys import CONTROL, Tree, check_name, check_path, shown
 from .model import Project
 from .snapshot import projects as read_projects
 from .store import Store
@@ -25,12 +25,14 @@ def read(store: Store, tree: Tree, place: str, *, base64: bool = False) -> Any:
 
     A place that starts with / is a whole key. Raise Missing, InvalidError or StoreError.
     """
+    if CONTROL.search(place):
+        raise InvalidError(f"place {shown(place)!r}: it has a control character")
     if place.startswith("/"):
         return _value(store, place, place, base64)
     host, _, rest = place.partition("/")
     name, _, rest = rest.partition("/")
     check_name("host", host)
-    if name:
+    if name or rest:
         check_name("project", name)
     if rest.startswith("config.d/"):
         return _value(store, tree.file(host, name, check_path(rest[len("config.d/") :])), place, base64)

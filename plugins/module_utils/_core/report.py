@@ -97,8 +97,9 @@ def write_status(store: Store, tree: Tree, outcome: Outcome, by: str, version: s
         if not outcome.ran and item and tells_nothing_new(stored, status, newest):
             return False
         guard = Guard(key, item.revision if item else 0, exact=True)
+        value = json.dumps(status, ensure_ascii=False).encode("utf-8", "backslashreplace")
         try:
-            store.commit(Write(puts=((key, json.dumps(status, ensure_ascii=False).encode()),), guards=(guard,)))
+            store.commit(Write(puts=((key, value),), guards=(guard,)))
         except ConflictError:
             continue
         return True

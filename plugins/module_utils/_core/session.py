@@ -14,7 +14,6 @@ from . import wire
 from .channels import Channels, Link
 from .connection import Connection
 from .diagnosis import Failure, unreachable
-from .errors import UnavailableError
 
 Answer = TypeVar("Answer")
 Metadata = tuple[tuple[str, str], ...]
@@ -57,21 +56,23 @@ class Session:
         tried only when the request certainly never reached a server. Raise the error etcd
         answers with, or UnavailableError or DeniedError naming all endpoints tried.
         """
-        failures = []
+        failures, verdict = [], "failed"
         for endpoint in self.channels.order():
             with self.channels.borrow(endpoint) as link:
                 outcome = self._try(link, attempt)
                 if not isinstance(outcome, Failure):
                     self.channels.answered(endpoint)
                     return outcome
-                refused = outcome.answer(what, self.connection.username)
+                refused = outcome.answer(what, self.connection)
                 if refused:
                     raise refused
                 self.channels.drop(link)
             failures.append(outcome)
             if once and not outcome.never_sent:
+                verdict = "may or may not have been carried out"
                 break
-        raise unreachable(failures, what, self.connection)
+        self.channels.check()
+        raise unreachable(failures, f"{what} {verdict}", self.connection)
 
     def forget_token(self) -> None:
         """Take a new token before the next call."""
@@ -95,8 +96,9 @@ class Session:
                 failure = Failure(link.endpoint, error.code().name, error.details() or "")
             except CallFailed as error:
                 failure = Failure(link.endpoint, error.code, error.details)
-            except ValueError:  # gRPC's way to say that the channel was closed meanwhile
-                raise UnavailableError("The connection to etcd was closed by this program during a call") from None
+            except ValueError:
+                self.channels.check()  # gRPC raises it for a channel closed meanwhile
+                raise
             if last or token is None or not failure.stale_token:
                 break
             self._drop_token(token)

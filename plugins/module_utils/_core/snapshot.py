@@ -48,11 +48,12 @@ class _Draft:
             self.kept.add(path)
 
     def drop_shadowed(self, tree: Tree) -> None:
-        """Reject files below a path that is a file itself: a disk cannot hold both."""
+        """Reject files below a path that is a file itself, be it a rejected one: a disk cannot hold both."""
+        blockers = {*self.files, *self.kept}
         for path in sorted(self.files):
             parts = path.split("/")
             parents = ["/".join(parts[:count]) for count in range(1, len(parts))]
-            blocker = next((parent for parent in parents if parent in self.files), None)
+            blocker = next((parent for parent in parents if parent in blockers), None)
             if blocker is not None:
                 del self.files[path]
                 key = tree.file(self.host, self.name, path)

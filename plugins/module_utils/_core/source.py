@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -87,13 +86,15 @@ class Source:
     async def _pause(self) -> None:
         """Wait until there is something to do."""
         now = time.monotonic()
-        seconds = self._events.wait(now)
-        if self._events.unsaved:
-            save = max(0.0, self._save_at - now)
-            seconds = save if seconds is None else min(seconds, save)
+        times = [self._events.wait(now), max(0.0, self._save_at - now) if self._events.unsaved else None]
         self._wake.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        # Not asyncio.wait_for: before Python 3.12 it loses a cancellation that comes with the wake-up.
+        timers = [self._loop.call_later(seconds, self._wake.set) for seconds in times if seconds is not None]
+        try:
+            await self._wake.wait()
+        finally:
+            for timer in timers:
+                timer.cancel()
 
     async def _save(self) -> None:
         self._save_at = time.monotonic() + SAVE_PAUSE

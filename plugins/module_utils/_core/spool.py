@@ -9,6 +9,7 @@ machine may send. A lock keeps two senders from posting the same file at once.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import http.client
@@ -18,6 +19,7 @@ import random
 import secrets
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ FIRST_PAUSE = 5.0  # seconds until the second attempt; doubled each time
 LONGEST_PAUSE = 3600.0  # seconds
 KEEP = 86400.0  # seconds until a callback that nobody takes is dropped
 POST_TIMEOUT = 5.0  # seconds for one attempt
+_URL = "%!#$&'()*+,/:;=?@[]~"  # characters with a meaning in a URL; all others but letters and digits are quoted
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -38,9 +41,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def post(url: str, body: bytes, timeout: float = POST_TIMEOUT) -> str:
     """Post a JSON body; return why it failed, empty for any 2xx answer. The URL has passed the policy's check."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="POST")
-    opener = urllib.request.build_opener(_NoRedirect)
     try:
+        request = _request(url, body)
+        opener = urllib.request.build_opener(_NoRedirect)
         with opener.open(request, timeout=timeout) as answer:
             return "" if 200 <= answer.status < 300 else f"answer {answer.status}"
     except urllib.error.HTTPError as error:
@@ -48,6 +51,25 @@ def post(url: str, body: bytes, timeout: float = POST_TIMEOUT) -> str:
         return f"answer {error.code}"
     except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error) or type(error).__name__)
+
+
+def _request(url: str, body: bytes) -> urllib.request.Request:
+    """Return the request; user and password of the URL go into its header, as Watcher's did."""
+    parts = urllib.parse.urlsplit(url)
+    login, at, _host = parts.netloc.rpartition("@")
+    headers = {"Content-Type": "application/json"}
+    if at:
+        user, _, password = map(urllib.parse.unquote, login.partition(":"))
+        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return urllib.request.Request(  # noqa: S310 (the policy's check lets http and https through only)
+        urllib.parse.quote(anonymous(url), safe=_URL), body, headers, method="POST"
+    )
+
+
+def anonymous(url: str) -> str:
+    """Return a URL without user and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @dataclass
@@ -60,6 +82,15 @@ class Letter:
     due: float
     attempts: int = 0
     problem: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Letter:
+        """Return the letter of a file; raise ValueError or TypeError for anything else."""
+        letter = cls(**json.loads(text))
+        if not isinstance(letter.url, str) or not isinstance(letter.body, dict):
+            raise TypeError("url and body are of other types")
+        letter.written, letter.due, letter.attempts = float(letter.written), float(letter.due), int(letter.attempts)
+        return letter
 
 
 @dataclass
@@ -116,14 +147,19 @@ class Spool:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, os.path.join(self._folder, name))
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _read(self, name: str) -> Letter | None:
         try:
             with open(os.path.join(self._folder, name), encoding="utf-8") as stream:
-                return Letter(**json.load(stream))
+                return Letter.parse(stream.read())
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             os.replace(os.path.join(self._folder, name), os.path.join(self._folder, name + ".bad"))
             return None
 
@@ -147,7 +183,7 @@ class Spool:
         with self._turn() as mine:
             for name in self.names() if mine else ():
                 letter = self._read(name)
-                if letter is None or letter.due > self._clock() or letter.url in silent:
+                if letter is None or not self._is_due(letter) or letter.url in silent:
                     continue
                 if self._clock() >= end:
                     break
@@ -155,6 +191,10 @@ class Spool:
                     silent.add(letter.url)
         report.left = len(self.names())
         return report
+
+    def _is_due(self, letter: Letter) -> bool:
+        """Return whether the pause is over; one longer than there are comes from a clock that was set back."""
+        return not 0 < letter.due - self._clock() <= 2 * LONGEST_PAUSE
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -170,12 +210,12 @@ class Spool:
     def _attempt(self, name: str, letter: Letter, report: Report) -> bool:
         problem = self._send(letter.url, json.dumps(letter.body).encode())
         if not problem:
-            os.unlink(os.path.join(self._folder, name))
+            self._drop(name)
             report.sent += 1
             return True
-        what = f"callback {letter.body.get('id')} to {letter.url}: {problem}"
+        what = f"callback {letter.body.get('id')} to {anonymous(letter.url)}: {problem}"
         if self._clock() - letter.written > KEEP:
-            os.unlink(os.path.join(self._folder, name))
+            self._drop(name)
             report.dropped += 1
             report.problems += (f"{what}; given up after a day and {letter.attempts + 1} attempts",)
             return False
@@ -185,3 +225,7 @@ class Spool:
         self._write(name, letter)
         report.problems += (f"{what}; next attempt in {pause:.0f} s",)
         return False
+
+    def _drop(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # another sender may have been as slow
+            os.unlink(os.path.join(self._folder, name))

@@ -130,12 +130,13 @@ EXAMPLES = r"""
             watcher_revision: "{{ event.watcher.revision }}"
 """
 
+import asyncio
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
 # ansible-rulebook runs this file without a package: the collection is found by where the file is.
-ROOT = str(Path(__file__).absolute().parents[7])
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 7))
 
 
 async def main(queue: Any, args: dict[str, Any]) -> None:
@@ -148,6 +149,8 @@ async def main(queue: Any, args: dict[str, Any]) -> None:
     from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
     from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
     from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
+    from ansible_collections.watcher.config.plugins.module_utils._core.wire import load_grpc
 
     options = SourceOptions.parse(args)
+    await asyncio.to_thread(load_grpc, forks=True)  # playbooks are started beside it
     await Source(connect(options.connection), options).run(queue.put)

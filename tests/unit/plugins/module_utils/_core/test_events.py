@@ -274,15 +274,15 @@ def test_what_is_saved_as_known() -> None:
 def test_unsaved() -> None:
     """There is something to save when something was done with, and not when it was saved."""
     feed = Feed()
-    assert not feed.events.unsaved
+    seen = [feed.events.unsaved]
     feed.add(change())
-    assert feed.events.unsaved
+    seen.append(feed.events.unsaved)
     feed.events.saved()
-    assert not feed.events.unsaved
     feed.hand()
-    assert not feed.events.unsaved
+    seen.append(feed.events.unsaved)
     feed.events.status("h1", "p", 10)
-    assert feed.events.unsaved
+    seen.append(feed.events.unsaved)
+    assert seen == [False, True, False, True]
 
 
 def test_statuses_of_another_store_are_forgotten() -> None:

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reflector, tracker and events together: whatever happens, the last state is deployed."""
+"""The parts of the event source together: whatever happens, the last state is deployed, and an end is one."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from ansible_collections.watcher.config.plugins.module_utils._core.errors import
 from ansible_collections.watcher.config.plugins.module_utils._core.events import Events
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector
+from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
+from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
@@ -68,7 +71,8 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
-        self.act()
+        if self.steps:
+            self.act()
 
     def act(self) -> None:
         """Do something, or end the source when there is nothing left to do."""
@@ -146,3 +150,28 @@ def test_the_last_state_is_deployed(seed: int) -> None:
     owners = {(project, host) for project in "pqr" for host in ("h1", "h2")}
     wanted = {owner: world.there(owner[1], owner[0]) for owner in owners}
     assert {owner: world.disk.get(owner, frozenset()) for owner in owners} == wanted
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_cancellation_is_never_lost(turns: int) -> None:
+    """Not in the turn of the loop in which a change wakes the source up, and not in the turns after it."""
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        options = SourceOptions.parse({"position_file": "", "hold": 0}, {})
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        task = asyncio.create_task(Source(store, options).run(queue.put))
+        store.put("/watcher/h1/p/config")
+        await queue.get()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting = asyncio.get_running_loop().call_soon
+        waiting(store.put, "/watcher/h1/p/config")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _pending = await asyncio.wait({task}, timeout=5)
+        assert done
+        assert task.cancelled()
+
+    asyncio.run(scenario())

@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host shows before a deployment: files on disk, users and groups."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from typing import Callable
+
+from . import disk
+from .errors import DeployError
+from .ledger import absolute
+from .model import Ledger, Project
+from .plan import Sight, places
+from .policy import Policy
+from .steps import Attributes
+
+
+def look(project: Project, ledger: Ledger) -> Sight:
+    """Return what is at every place that matters; whose they are is not known yet. Raise OSError."""
+    here = list(places(project, ledger))
+    return Sight({place: disk.inspect(place) for place in here}, dict(zip(here, absolute(here))), {})
+
+
+def attributes_of(policy: Policy) -> Attributes:
+    """Return the mode and ids that a policy asks for; DeployError when the host has no such user or group."""
+    return Attributes(
+        policy.mode,
+        _number(policy.owner, "owner", lambda name: pwd.getpwnam(name).pw_uid),
+        _number(policy.group, "group", lambda name: grp.getgrnam(name).gr_gid),
+    )
+
+
+def _number(name: str, field: str, find: Callable[[str], int]) -> int | None:
+    if not name:
+        return None
+    if name.isdecimal():
+        return int(name)
+    try:
+        return find(name)
+    except KeyError:
+        raise DeployError(f"policy field {field} is {name!r}, which this host does not have") from None
