@@ -10,11 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._core.connection import Connection
 from ._core.errors import WatcherError
-from ._core.etcd import connect
-from ._core.keys import Tree
-from ._core.store import Store
 
 CONNECTION = {
     "endpoints": {"type": "list", "elements": "str"},
@@ -35,17 +31,3 @@ def run(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> None:
     except WatcherError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
-
-
-def run_with_store(module: AnsibleModule, work: Callable[[Store, Tree], dict[str, Any]]) -> None:
-    """Do work that needs the tree, and close the connection behind it."""
-
-    def connected() -> dict[str, Any]:
-        connection = Connection.from_options(module.params.get)
-        store = connect(connection)
-        try:
-            return work(store, Tree(connection.prefix))
-        finally:
-            store.close()
-
-    run(module, connected)

@@ -163,7 +163,8 @@ hosts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.publishing import Request, publish_for_hosts
-from ..module_utils.module import CONNECTION, run_with_store
+from ..module_utils.connected import run_with_store
+from ..module_utils.module import CONNECTION
 
 FILE = {
     "path": {"type": "str", "required": True},

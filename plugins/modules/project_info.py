@@ -107,7 +107,8 @@ table:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.overview import overview
-from ..module_utils.module import CONNECTION, run_with_store
+from ..module_utils.connected import run_with_store
+from ..module_utils.module import CONNECTION
 
 OPTIONS = {
     "projects": {"type": "list", "elements": "str", "aliases": ["project"]},

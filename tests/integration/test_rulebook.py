@@ -64,13 +64,14 @@ class Rulebook:
     def start(self, **variables: Any) -> None:
         """Start it with these variables."""
         (self.folder / "vars.yml").write_text(yaml.safe_dump({"watcher_playbook": str(self.playbook), **variables}))
-        command = [BIN / "ansible-rulebook", "-r", "watcher.config.deploy", "-i", self.site.inventory]
+        files = {"-i": self.site.inventory, "--vars": self.folder / "vars.yml"}
+        command = [str(BIN / "ansible-rulebook"), "-r", "watcher.config.deploy"]
+        command += [str(part) for option in files.items() for part in option]
         environment = {**self.site.environment, "JAVA_TOOL_OPTIONS": "-Xrs", "TMPDIR": str(self.temporary)}
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--vars", self.folder / "vars.yml"],
-                env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder,
-            )  # fmt: skip
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder
+            )
 
     def stop(self) -> int:
         """Send SIGTERM and return the exit status."""

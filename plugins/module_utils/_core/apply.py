@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -66,6 +67,11 @@ class _Deployment:
         self.policy: Policy | None = project.policy
         self.attributes = Attributes()
 
+    @property
+    def _staged(self) -> str:
+        """Return the folder in which checkCmd sees the project."""
+        return self.state.folder(self.project.name) + "/staged"
+
     def load(self) -> None:
         """Read the ledger, and what follows from it."""
         self.stored = self.state.load(self.project.host, self.project.name)
@@ -78,13 +84,15 @@ class _Deployment:
         """Undo what a deployment that was killed left half done; its commands stay owed."""
         if not self.ledger.journal:
             return
+        shutil.rmtree(self._staged, ignore_errors=True)
         if self.ledger.done:
-            journal.clean(self.ledger.journal)
-        else:
-            problems = journal.undo(self.ledger.journal)
-            if problems:
-                raise DeployError(f"an interrupted deployment could not be undone: {'; '.join(problems)}")
-        self._save(replace(self.ledger, journal=(), done=False, claims=()))
+            left = tuple(journal.clean(self.ledger.journal))
+            self._save(replace(self.ledger, journal=left, done=bool(left)))
+            return
+        problems = journal.undo(self.ledger.journal)
+        if problems:
+            raise DeployError(f"an interrupted deployment could not be undone: {'; '.join(problems)}")
+        self._save(replace(self.ledger, journal=(), claims=()))
 
     def plan(self, sight: Sight) -> Plan:
         """Return the plan."""
@@ -145,7 +153,7 @@ class _Deployment:
         try:
             work.stage()
             kept = [path for root, path in plan.keep if root == policy.deploy_path]
-            hooks.run_check(self.state.folder(self.project.name) + "/staged", kept)
+            hooks.run_check(self._staged, kept)
             hooks.run_before()
             work.back_up()
             work.swap()
@@ -203,7 +211,7 @@ class _Deployment:
         keep = self.policy.deploy_path if self.policy and self.project.exists else ""
         left = work.finish(keep)
         with contextlib.suppress(DeployError):  # then the next deployment looks for temporary files once more
-            self._save(replace(settled, folders=tuple(left)))
+            self._save(replace(settled, folders=tuple(left), journal=tuple(work.moves), done=bool(work.moves)))
 
     def _save(self, ledger: Ledger) -> None:
         if ledger != self.stored:

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from . import disk
 from .model import Place
 
 MARK = "_watcherbackup_"
-_NAME = re.compile(re.escape(MARK) + r"(\d{4}-\d{2}-\d{2}_\d{2}:\d{2}:\d{2})_(\d+)")
+_NAME = re.compile(
+    rf"(?P<name>.+){MARK}(?P<when>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}_[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}})_(?P<revision>[0-9]+)",
+    re.DOTALL,
+)
 
 
 def backup_path(path: str, when: datetime, revision: int) -> str:
@@ -21,15 +26,15 @@ def backup_path(path: str, when: datetime, revision: int) -> str:
     return f"{path}{MARK}{when:%Y-%m-%d_%H:%M:%S}_{revision}"
 
 
-def make(place: Place, backup_dir: str, when: datetime, revision: int) -> str:
+def make(place: Place, backup_dir: str, temporary: str, when: datetime, revision: int) -> str:
     """Copy the file at a place below the backup folder, durably; return the backup's full path.
 
-    A name that is taken, as two projects or two seconds' deployments may want it, is never overwritten:
-    the backup is called after the next second then.
+    ``temporary`` is the name, in the same folder, of a copy that is not complete. A name that is taken,
+    as by another project with the same backup folder, is never overwritten: the backup is called after
+    the next second then.
     """
     disk.make_folders((backup_dir, place[1]), disk.Owner())
     with disk.parent(place) as (from_fd, name), disk.parent((backup_dir, place[1])) as (to_fd, _):
-        temporary = disk.temporary()
         try:
             disk.copy(from_fd, name, to_fd, temporary)
             while True:
@@ -54,15 +59,23 @@ def drop(backup_dir: str, path: str) -> None:
         pass
 
 
-def prune(backup_dir: str, path: str, keep: int) -> None:
-    """Remove all but the newest ``keep`` backups of a file; 0 keeps all."""
-    if not keep:
-        return
-    with disk.parent((backup_dir, path)) as (fd, name):
-        found = []
-        for entry in os.listdir(fd):
-            match = _NAME.fullmatch(entry[len(name) :]) if entry.startswith(name + MARK) else None
-            if match:
-                found.append((match.group(1), int(match.group(2)), entry))
-        for _, _, entry in sorted(found)[:-keep]:
-            disk.remove(fd, entry)
+def prune(backup_dir: str, paths: Iterable[str], keep: int) -> None:
+    """Remove all but the newest ``keep`` backups of each file; 0 keeps all. What cannot be removed is left."""
+    folders: dict[str, set[str]] = {}
+    for path in paths if keep else ():
+        above, _, name = path.rpartition("/")
+        folders.setdefault(above, set()).add(name)
+    for above, names in folders.items():
+        with contextlib.suppress(OSError), disk.folder(backup_dir, above) as fd:
+            _prune(fd, names, keep)
+
+
+def _prune(folder_fd: int, names: set[str], keep: int) -> None:
+    found: dict[str, list[tuple[str, int, str]]] = {}
+    for entry in os.listdir(folder_fd):
+        match = _NAME.fullmatch(entry)
+        if match and match["name"] in names:
+            found.setdefault(match["name"], []).append((match["when"], int(match["revision"]), entry))
+    for backups in found.values():
+        for _, _, entry in sorted(backups)[:-keep]:
+            disk.remove(folder_fd, entry)

@@ -73,9 +73,13 @@ def make_folder(place: Place, owner: Owner) -> bool:
             os.mkdir(name, 0o700, dir_fd=fd)
         except FileExistsError:
             return False
-        os.fsync(fd)
-    with folder(*place) as fd:
-        Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(fd)
+        try:
+            os.fsync(fd)
+            with folder(*place) as made:
+                Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(made)
+        except OSError:
+            os.rmdir(name, dir_fd=fd)
+            raise
     return True
 
 

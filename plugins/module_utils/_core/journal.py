@@ -25,12 +25,13 @@ def doing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = f" ({error.filename})" if isinstance(error.filename, str) and error.filename not in what else ""
+        name = error.filename if isinstance(error.filename, str) else ""
+        path = "" if name in what or name.startswith(disk.TEMPORARY) else f" ({name})"
         raise DeployError(f"{what}: {error.strerror or error}{path}") from error
 
 
-def prepare(steps: Sequence[Step], folders: Iterable[Place]) -> list[Move]:
-    """Return the moves of a plan in the order to make them: new folders, then what the plan says.
+def prepare(steps: Sequence[Step], folders: Iterable[Place], backup_dir: str) -> list[Move]:
+    """Return the moves of a plan in the order to make them: new folders, backups, then what the plan says.
 
     ``folders`` are those that this product made; only these give way to a file. Raise OSError
     when the disk cannot be looked at.
@@ -46,7 +47,12 @@ def prepare(steps: Sequence[Step], folders: Iterable[Place]) -> list[Move]:
             first += [Move("mkdir", *place) for place in disk.missing_folders(step.place, known)]
             moves += _cleared(step, folders) if step.found.kind == "folder" else []
         moves.append(_move(step, f"{begin}-{number}"))
-    return first + moves
+    backups = [
+        Move("backup", backup_dir, step.path, step.path.rpartition("/")[0], f"{begin}-{number}b")
+        for number, step in enumerate(steps)
+        if backup_dir and step.kind in ("set", "delete")
+    ]
+    return first + backups + moves
 
 
 def _below(step: Step) -> list[Place]:
@@ -92,7 +98,8 @@ def undo(moves: Sequence[Move]) -> list[str]:
     problems = []
     for move in reversed(moves):
         try:
-            with doing(f"cannot restore {move.root}/{move.path}"), contextlib.suppress(FileNotFoundError):
+            gone = contextlib.suppress(FileNotFoundError)  # nothing is there that could come back
+            with doing(f"cannot restore {move.root}/{move.path}"), gone:
                 _undo(move)
         except DeployError as error:
             problems.append(str(error))
@@ -110,8 +117,10 @@ def _undo(move: Move) -> None:
     else:
         with disk.folder(move.root, move.base) as base:
             waiting = bool(move.new) and disk.remove(base, move.new)
-            if waiting:
-                disk.remove(base, move.old or move.new)
+            if waiting and move.old:
+                disk.remove(base, move.old)
+            elif waiting or move.kind == "backup":
+                pass
             elif move.old:
                 _bring_back(base, move)
             elif disk.inspect(move.place).digest == move.digest:
@@ -128,10 +137,18 @@ def _bring_back(base: int, move: Move) -> None:
     os.fsync(base)
 
 
-def clean(moves: Iterable[Move]) -> None:
-    """Remove the temporary files of moves that stay; what cannot be removed harms nothing and is left."""
-    for move in moves:
-        if move.new or move.old:
-            with contextlib.suppress(OSError), disk.folder(move.root, move.base) as base:
-                for name in filter(None, (move.new, move.old)):
-                    disk.remove(base, name)
+def clean(moves: Iterable[Move]) -> list[Move]:
+    """Remove the temporary files of moves that stay; return the moves of those that cannot be removed now."""
+    return [move for move in moves if (move.new or move.old) and not _clean(move)]
+
+
+def _clean(move: Move) -> bool:
+    try:
+        with disk.folder(move.root, move.base) as base:
+            for name in filter(None, (move.new, move.old)):
+                disk.remove(base, name)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return True

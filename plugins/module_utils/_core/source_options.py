@@ -29,7 +29,6 @@ ENVIRONMENT = {
     "client_key": "ETCDCTL_KEY",
     "timeout": "WATCHER_TIMEOUT",
 }
-FEEDBACK = "eda_feedback_queue"  # given by ansible-rulebook to a source with "feedback: true"; not needed
 MAX_PARALLEL = 1000
 MAX_HOLD = 86_400.0  # seconds
 
@@ -54,7 +53,7 @@ class SourceOptions:
         None and, for a connection option or a list, the empty string are the default.
         """
         own = [option.name for option in fields(cls) if option.name != "connection"]
-        unknown = sorted(set(args) - {*ENVIRONMENT, *own, FEEDBACK})
+        unknown = sorted(set(args) - {*ENVIRONMENT, *own})
         if unknown:
             raise InvalidError(f"{unknown[0]}: no such option; there are {', '.join(sorted({*ENVIRONMENT, *own}))}")
         given = {name: args[name] for name in own if args.get(name) is not None}

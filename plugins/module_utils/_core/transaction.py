@@ -41,14 +41,14 @@ class Transaction:
         self._made: set[Place] = set()
         self.backups: dict[Place, str] = {}
         with doing("cannot look at the deploy path"):
-            self.moves = journal.prepare(steps, self._folders)
+            self.moves = journal.prepare(steps, self._folders, policy.backup_dir)
 
     def stage(self) -> None:
         """Make the new folders, and write every new content beside its target, durably, under a temporary name."""
         for move in itertools.takewhile(lambda move: move.kind == "mkdir", self.moves):
             self._make(move)
         for move in self.moves:
-            if move.new:
+            if move.kind in ("create", "set"):
                 step = self._steps[move.place]
                 with doing(f"cannot write {move.root}/{move.path}"), disk.folder(move.root, move.base) as fd:
                     disk.write(fd, move.new, step.content, self._owner(step))
@@ -74,25 +74,22 @@ class Transaction:
 
     def back_up(self) -> None:
         """Copy every file that will be replaced or deleted, where the policy names a folder for it."""
-        if not self._policy.backup_dir:
-            return
-        for step in self._steps.values():
-            if step.kind in ("set", "delete"):
-                with doing(f"cannot back up {step.root}/{step.path} to {self._policy.backup_dir}"):
-                    made = backup.make(step.place, self._policy.backup_dir, self._when, self._revision)
-                    self.backups[step.place] = made
+        replaced = [step for step in self._steps.values() if step.kind in ("set", "delete")]
+        for step, move in zip(replaced, [move for move in self.moves if move.kind == "backup"]):
+            with doing(f"cannot back up {step.root}/{step.path} to {move.root}"):
+                self.backups[step.place] = backup.make(step.place, move.root, move.new, self._when, self._revision)
 
     def swap(self) -> None:
         """Put the new files in place and take the deleted ones away; each path at once."""
         touched: dict[Place, None] = {}
-        for move in itertools.dropwhile(lambda move: move.kind == "mkdir", self.moves):
+        for move in itertools.dropwhile(lambda move: move.kind in ("mkdir", "backup"), self.moves):
             with doing(f"cannot change {move.root}/{move.path}"):
                 self._swap(move)
             touched[(move.root, move.path.rpartition("/")[0])] = None
             touched[(move.root, move.base)] = None
         for place in touched:
             where = f"cannot write folder {'/'.join(place)}"
-            with doing(where), contextlib.suppress(FileNotFoundError), disk.folder(*place) as fd:
+            with doing(where), contextlib.suppress(FileNotFoundError, NotADirectoryError), disk.folder(*place) as fd:
                 os.fsync(fd)
 
     def _swap(self, move: Move) -> None:
@@ -128,12 +125,10 @@ class Transaction:
         """Drop what undoing would have needed; return which of our folders are still there.
 
         Folders that this product made are removed when they are empty, but not the deploy path
-        ``keep``. What cannot be cleaned up here harms nothing and is left.
+        ``keep``. What cannot be cleaned up here harms nothing; it is in ``moves`` afterwards.
         """
-        journal.clean(self.moves)
-        for _, path in self.backups:
-            with contextlib.suppress(OSError):
-                backup.prune(self._policy.backup_dir, path, self._policy.keep_backups)
+        self.moves = journal.clean(self.moves)
+        backup.prune(self._policy.backup_dir, [path for _, path in self.backups], self._policy.keep_backups)
         innermost_first = sorted(self.folders, key=lambda place: len("/".join(place)), reverse=True)
         return sorted(place for place in innermost_first if place == (keep, "") or not _remove_quietly(place))
 

@@ -49,10 +49,10 @@ def test_none_is_the_default() -> None:
 
 
 def test_what_is_told_is_taken() -> None:
-    """Lists may be strings with commas; ansible-rulebook's own argument is passed over."""
+    """Lists may be strings with commas."""
     options = parse(
         endpoints="a:1, b:2", prefix="/w", projects=["a.com"], hosts="web01, web02", batch=0, parallel=1, hold=0,
-        position_file="", replay=True, eda_feedback_queue=object(),
+        position_file="", replay=True,
     )  # fmt: skip
     assert options.connection.endpoints == ("a:1", "b:2")
     assert options == SourceOptions(options.connection, ("a.com",), ("web01", "web02"), 0.0, 1, 0.0, "", True)
@@ -79,6 +79,7 @@ def test_the_environment_is_read() -> None:
     ("args", "message"),
     [
         ({"endpoint": "x"}, "endpoint: no such option; there are batch, ca_cert, "),
+        ({"feedback": True}, "feedback: no such option"),
         ({"connection": "x"}, "connection: no such option"),
         ({"endpoints": 5}, "endpoints: 5 is not"),
         ({"endpoints": "ftp://x"}, "endpoints: 'ftp://x' is not"),
