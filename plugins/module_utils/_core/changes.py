@@ -25,6 +25,7 @@ RESERVED_HOSTS = frozenset({"all", "ungrouped", "localhost", "127.0.0.1"})
 Owner = tuple[str, str]  # project, host: sorted, the hosts of a project are together
 Mark = tuple[int, int]  # how many keys there are and the newest revision of them: equal means nothing changed
 UNKNOWN: Mark = (0, 0)
+OWED: Mark = (-1, 0)  # handed on before the position, without an outcome
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Tracker:
         self._said: set[str] = set()
 
     def take(self, item: Listing | Batch) -> list[Change]:
-        """Return the changes, sorted by project and host; a listing changes everything, a Resumed one nothing."""
+        """Return the changes, sorted by project and host; a listing changes everything, a Resumed one what is owed."""
         if isinstance(item, Batch):
             return self._batch(item.events)
         known = self._known if self._known is not None else {owner: kept.mark for owner, kept in self._there.items()}
@@ -122,7 +123,9 @@ class Tracker:
         for found in item.items:
             self._apply(found.key, found.revision)
         changes = self._replay(item.revision, known)
-        return [] if isinstance(item, Resumed) else changes
+        if isinstance(item, Resumed):
+            return [change for change in changes if known.get((change.project, change.host)) == OWED]
+        return changes
 
     def _replay(self, revision: int, known: Mapping[Owner, Mark]) -> list[Change]:
         """Return one change for each project there, and for each that was known and is gone.

@@ -10,15 +10,16 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .changes import UNKNOWN, Change, Mark, Owner
+from .changes import OWED, UNKNOWN, Change, Mark, Owner
 from .reflector import Position
 
 logger = logging.getLogger(__name__)
 
 MAX_WAIT = 2.0  # seconds that a first change waits for more, however many keep coming
+MAX_PAUSE = 3600.0  # seconds until an event without outcome is handed on again
 MAX_LIMIT = 100_000  # bytes of host names: Linux takes 131,072 for one argument, and a run's limit is one
 NAMESPACE = uuid.UUID("5b0c2a2e-6f0d-5d9e-9a5e-0c6d1a7f3b11")
 
@@ -39,15 +40,24 @@ def _escape(code: int) -> str:
 
 @dataclass
 class _Group:
-    """The changes of one project, by host, and the position from which they can be had again."""
+    """The changes of one project, by host, and the position from which they can be had again.
+
+    The hosts in ``owed`` were handed on before without an outcome, ``tries`` times at most; a group
+    of nothing else is not due before ``rest``.
+    """
 
     first: float
     last: float
     turn: int
     before: Position | None
     changes: dict[str, Change] = field(default_factory=dict)
+    owed: frozenset[str] = frozenset()
+    tries: int = 0
+    rest: float = 0.0
 
     def add(self, change: Change, now: float) -> None:
+        if self.rest:  # what is new need not wait for what is tried again
+            self.first, self.rest = now, 0.0
         self.last = now
         earlier = self.changes.get(change.host)
         self.changes[change.host] = earlier.then(change) if earlier else change
@@ -67,8 +77,9 @@ class Events:
 
     One project's changes are one event once none came for ``batch`` seconds. At most ``parallel``
     projects are handed on and not done with, and of a project only one event: what changes
-    meanwhile is collected. An event is done with when all its hosts have reported, or after
-    ``hold`` seconds (0: at once).
+    meanwhile is collected. An event is done with when all its hosts have reported (with ``hold`` 0:
+    at once). Hosts that have not after ``hold`` seconds no longer hold their project up; they
+    are handed on again, with growing pauses, until they report or change.
     """
 
     def __init__(
@@ -91,6 +102,7 @@ class Events:
         self._waiting: dict[str, _Group] = {}
         self._handed: dict[str, _Handed] = {}
         self._statuses: dict[Owner, int] = {}
+        self._blind = False
 
     def add(self, changes: Iterable[Change], now: float) -> None:
         """Collect the changes; `reach` says when a position's changes are complete."""
@@ -141,27 +153,50 @@ class Events:
         if handed and handed.waiting.get(host, wanted + 1) <= wanted:
             del handed.waiting[host]
             self._settle(project)
+        group = self._waiting.get(project)
+        if group and host in group.owed and group.changes[host].revision <= wanted:
+            self._forgive(project, group, host)
+
+    def _forgive(self, project: str, group: _Group, host: str) -> None:
+        """Drop a host that reported late."""
+        del group.changes[host]
+        group.owed -= {host}
+        self.unsaved = True
+        if not group.changes:
+            del self._waiting[project]
+
+    def go_blind(self) -> None:
+        """Take the time for the outcome from now on: nobody can say who has reported."""
+        self._blind = True
 
     def forget_statuses(self) -> None:
         """Forget what hosts reported, for all that holds follows."""
         self._statuses.clear()
 
     def saved(self) -> tuple[Position, dict[Owner, Mark]] | None:
-        """Return from where, and with what known, nothing is lost that is not done with; None for the beginning."""
+        """Return from where, and with what known, nothing is lost that is not done with; None for the beginning.
+
+        A host that never reports does not hold the position back: it is known as owed.
+        """
         self.unsaved = False
         groups = [*self._waiting.values(), *(handed.group for handed in self._handed.values())]
-        oldest = min(groups, key=lambda group: group.turn, default=None)
+        fresh = (group for group in groups if group.changes.keys() - group.owed)
+        oldest = min(fresh, key=lambda group: group.turn, default=None)
         position = oldest.before if oldest else self.position
         if position is None:
             return None
-        owed = {(change.project, host): UNKNOWN for group in groups for host, change in group.changes.items()}
-        return position, {**self._known, **owed}
+        marks = {
+            (change.project, host): OWED if host in group.owed else UNKNOWN
+            for group in groups
+            for host, change in group.changes.items()
+        }
+        return position, {**self._known, **marks}
 
     def _due(self) -> Iterator[tuple[str, float]]:
         """Yield the projects that may be handed on and when, in the order of their first changes."""
         for project, group in self._waiting.items():
             if project not in self._handed:
-                yield project, min(group.last + self._batch, group.first + MAX_WAIT)
+                yield project, max(group.rest, min(group.last + self._batch, group.first + MAX_WAIT))
 
     def _event(self, project: str) -> dict[str, Any]:
         """Return the event of a project, and wait for its hosts."""
@@ -173,13 +208,13 @@ class Events:
         }
         self._handed[project] = _Handed(group, waiting)
         cluster_id = self.position.cluster_id if self.position else 0
-        return event(cluster_id, project, [group.changes[host] for host in sorted(group.changes)])
+        return event(cluster_id, project, [group.changes[host] for host in sorted(group.changes)], group.tries)
 
     def _split(self, project: str) -> _Group:
         """Take the changes of a project, as many hosts as one run can be limited to; the rest waits on."""
         group = self._waiting.pop(project)
         room = MAX_LIMIT
-        taken = _Group(group.first, group.last, group.turn, group.before)
+        taken = replace(group, changes={})
         for host in sorted(group.changes):
             room -= len(host) + 1
             if room >= 0:
@@ -200,8 +235,23 @@ class Events:
             if handed.until is not None and handed.until <= now:
                 del self._handed[project]
                 self.unsaved = True
-                silent = sorted(handed.waiting)
-                logger.warning("%s: no outcome in %g s from %s", project, self._hold, _some(silent))
+                if self._blind:
+                    continue
+                pause = min(MAX_PAUSE, self._hold * (2.0 ** min(handed.group.tries, 12) - 1))
+                self._again(project, handed, handed.until + pause)
+                silent = _some(sorted(handed.waiting))
+                logger.warning("%s: no outcome in %g s from %s; again in %g s", project, self._hold, silent, pause)
+
+    def _again(self, project: str, handed: _Handed, rest: float) -> None:
+        """Let the hosts that did not report wait for another turn, with what has changed since."""
+        group, newer = handed.group, self._waiting.get(project)
+        changes = {host: group.changes[host] for host in handed.waiting}
+        again = replace(group, changes=changes, owed=frozenset(changes), tries=group.tries + 1, rest=rest)
+        if newer is not None:
+            again = replace(newer, changes=changes, owed=again.owed, tries=again.tries)
+            for change in newer.changes.values():
+                again.add(change, newer.last)
+        self._waiting[project] = again
 
 
 def _some(names: list[str]) -> str:
@@ -210,10 +260,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:10]) + more
 
 
-def event(cluster_id: int, project: str, changes: list[Change]) -> dict[str, Any]:
-    """Return the event of a project's changes, which are sorted by host."""
+def event(cluster_id: int, project: str, changes: list[Change], tries: int = 0) -> dict[str, Any]:
+    """Return the event of a project's changes, which are sorted by host; another try is another event."""
     hosts = [change.host for change in changes]
     made_of = [cluster_id, project, [[change.host, change.revision] for change in changes]]
+    made_of += [tries] if tries else []
     return {
         "watcher": {
             "project": project,

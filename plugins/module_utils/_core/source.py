@@ -155,6 +155,7 @@ class Source:
                     self._hand(self._report, found[start : start + PART])
         except StoreError as error:
             logger.error("outcomes cannot be read, so each event is held for its time instead: %s", error)
+            self._hand(self._events.go_blind)
 
     def _owner(self, key: bytes) -> tuple[str, str]:
         host, _slash, project = key[len(self._tree.status_root) :].decode("utf-8", "replace").partition("/")

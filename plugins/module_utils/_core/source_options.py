@@ -68,11 +68,15 @@ class SourceOptions:
 
 def default_path(options: SourceOptions, environ: Mapping[str, str]) -> str:
     """Return the position file of a source that is not told one: each selection of each tree has its own."""
-    home = environ.get("ANSIBLE_HOME") or "~/.ansible"
     servers = sorted(map(str, options.connection.servers))
     made_of = [servers, options.connection.prefix, sorted(options.projects), sorted(options.hosts)]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-    return os.path.join(home, "watcher", f"position-{name}.json")
+    return os.path.join(state_folder(environ), f"position-{name}.json")
+
+
+def state_folder(environ: Mapping[str, str]) -> str:
+    """Return where a controller keeps what has to outlive a restart."""
+    return os.path.join(os.path.expanduser(environ.get("ANSIBLE_HOME") or "~/.ansible"), "watcher")
 
 
 def _connection_option(name: str, args: Mapping[str, Any], environ: Mapping[str, str]) -> Any:

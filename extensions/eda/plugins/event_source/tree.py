@@ -14,6 +14,7 @@ description:
     V(meta.hosts) holds these hosts, which limits a C(run_playbook) or C(run_job_template) action to them.
   - Changes that come close together are one event. Changes that come while a project's event is being worked on are
     collected and become one more event, once all its hosts have written the outcome to the tree.
+  - Callbacks of deployments from this controller that were not taken are sent again meanwhile.
   - An event names files and never holds their contents. The last change is never lost; a change may come twice,
     then with the same V(meta.uuid).
   - Outages of etcd are waited for. A wrong password or certificate at the start ends the rulebook.
@@ -82,7 +83,7 @@ options:
   hold:
     description:
       - Seconds that an event waits for the outcomes of its hosts. Until then further changes of its project are
-        collected, and a restart repeats it.
+        collected, and a restart repeats it. Hosts without an outcome then get another event, with growing pauses.
       - V(0) does not wait, which suits rulebooks that do not deploy.
     type: float
     default: 60
@@ -147,10 +148,13 @@ async def main(queue: Any, args: dict[str, Any]) -> None:
     if ROOT not in sys.path:
         sys.path.append(ROOT)
     from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
+    from ansible_collections.watcher.config.plugins.module_utils._core.sender import Sender
     from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
-    from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
+    from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions, state_folder
+    from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
     from ansible_collections.watcher.config.plugins.module_utils._core.wire import load_grpc
 
     options = SourceOptions.parse(args)
     await asyncio.to_thread(load_grpc, forks=True)  # playbooks are started beside it
-    await Source(connect(options.connection), options).run(queue.put)
+    with Sender(Spool(os.path.join(state_folder(os.environ), "spool"))):
+        await Source(connect(options.connection), options).run(queue.put)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core.changes import Change
+from ansible_collections.watcher.config.plugins.module_utils._core.changes import OWED, Change
 from ansible_collections.watcher.config.plugins.module_utils._core.events import MAX_LIMIT, Events, escaped
 from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position
 
@@ -204,7 +204,46 @@ def test_an_event_is_held_for_so_long(caplog: pytest.LogCaptureFixture) -> None:
     assert feed.events.wait(feed.now) == 60
     assert feed.hand(59.9) == []
     assert len(feed.hand(0.1)) == 1
-    assert [record.message for record in caplog.records] == ["p: no outcome in 60 s from h1"]
+    assert [record.message for record in caplog.records] == ["p: no outcome in 60 s from h1; again in 0 s"]
+
+
+def test_a_host_that_does_not_report_is_tried_again() -> None:
+    """It comes back alone, with growing pauses and another uuid, and does not hold the position back."""
+    feed = Feed(hold=60, position=Position(7, 5))
+    feed.add(change(), change(host="h2"))
+    first = feed.take(1)
+    assert first is not None and first["watcher"]["hosts"] == ["h1", "h2"]
+    feed.events.handed("p", feed.now)
+    feed.events.status("h2", "p", 10)
+    assert feed.saved == 5
+    seen, uuids = [], {first["meta"]["uuid"]}
+    for pause in (60, 120, 240):
+        assert feed.take(pause - 0.1) is None
+        assert feed.saved == (5 if pause == 60 else 10)
+        event = feed.take(0.2)
+        assert event is not None
+        seen.append(event["watcher"]["hosts"])
+        uuids.add(event["meta"]["uuid"])
+        feed.events.handed("p", feed.now)
+    assert seen == [["h1"]] * 3 and len(uuids) == 4
+    saved = feed.events.saved()
+    assert saved is not None and saved[1] == {("p", "h1"): OWED, ("p", "h2"): (1, 10)}
+
+
+def test_a_newer_change_does_not_wait_for_what_is_tried_again() -> None:
+    """It takes the silent host along, at once; a host that reports late is left out."""
+    feed = Feed(hold=60)
+    feed.add(change(), change(host="h2"))
+    feed.hand(1)
+    feed.hand(60)
+    assert feed.hand(60) == []
+    feed.events.status("h2", "p", 10)
+    feed.add(change(host="h3", revision=20))
+    (event,) = feed.hand(0.3)
+    assert event["hosts"] == ["h1", "h3"]
+    feed.events.status("h1", "p", 10)
+    feed.events.status("h3", "p", 20)
+    assert feed.hand(10_000) == [] and feed.saved == 20
 
 
 def test_hold_can_be_off() -> None:

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands: time limit, output limit, what they leave behind, what they see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.watcher.config.plugins.module_utils._core import command as module
+from ansible_collections.watcher.config.plugins.module_utils._core.command import MAX_OUTPUT, run
+from ansible_collections.watcher.config.plugins.module_utils._core.model import CommandResult
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where orphans are reaped late, their group seems alive until KILL; do not wait long for that."""
+    monkeypatch.setattr(module, "GRACE", 0.3)
+
+
+@pytest.fixture
+def begun() -> Iterator[float]:
+    """Yield the time, and fail a test that takes long."""
+    begun = time.monotonic()
+    yield begun
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("line", ["", "  ", "\n"])
+def test_not_configured(line: str) -> None:
+    """No command is a success."""
+    assert run("beforeCmd", line, 1, {}) == CommandResult()
+    assert CommandResult().to_json() == {"success": True, "out": "", "err": None, "msg": ""}
+
+
+@pytest.mark.parametrize(
+    ("line", "out", "problem"),
+    [
+        ("echo a; echo b >&2", "a\nb\n", ""),
+        ("echo why; exit 3", "why\n", "beforeCmd failed with exit status 3: why"),
+        ("false", "", "beforeCmd failed with exit status 1"),
+        ("kill -9 $$", "", "beforeCmd was killed by signal 9"),
+        ("/no/such/program 2>/dev/null", "", "beforeCmd failed with exit status 127"),
+        ("printf '\\377\\0x'", "\ufffd\0x", ""),
+        ("printf 'a\\n\\033[2Jb'; exit 1", "a\n\x1b[2Jb", "beforeCmd failed with exit status 1:  [2Jb"),
+        ("cat; pwd", "/\n", ""),
+        ("echo $X", "it's here\n", ""),
+    ],
+)
+def test_outcomes(line: str, out: str, problem: str) -> None:
+    """Output and the reason of a failure are kept; messages are one printable line."""
+    result = run("beforeCmd", line, 5, {"X": "it's here"})
+    assert (result.out, result.problem) == (out, problem)
+    assert len(result.problem.splitlines()) <= 1
+
+
+def test_failure_in_watchers_fields() -> None:
+    """A failed command fills Watcher's four fields."""
+    said = "afterCmd failed with exit status 1"
+    assert run("afterCmd", "false", 1, {}).to_json() == {"success": False, "out": "", "err": said, "msg": said}
+
+
+@pytest.mark.usefixtures("begun")
+def test_time_limit_ends_the_group(tmp_path: Path) -> None:
+    """All processes of a command's group are gone when its time is over; what it said is kept."""
+    line = f"echo started; (sleep 60; touch {tmp_path}/late) & echo $! >{tmp_path}/pid; sleep 60"
+    result = run("checkCmd", line, 0.2, {})
+    assert result.out == "started\n"
+    assert result.problem == "checkCmd was ended after 0.2 s, its time limit (cmdTimeout): started"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.usefixtures("begun")
+def test_a_group_that_does_not_obey_is_killed() -> None:
+    """TERM may be ignored, KILL may not."""
+    result = run("checkCmd", "trap '' TERM; (trap '' TERM; while :; do sleep 0.05; done) & wait; wait", 0.2, {})
+    assert "was ended after 0.2 s" in result.problem
+
+
+def test_term_gives_time_to_clean_up() -> None:
+    """A command that obeys TERM ends in its own way."""
+    result = run("checkCmd", "trap 'echo cleaned; exit 0' TERM; sleep 60 & wait", 0.2, {})
+    assert result.out == "cleaned\n"
+    assert "was ended" in result.problem
+
+
+@pytest.mark.parametrize(("size", "more"), [(MAX_OUTPUT, 0), (MAX_OUTPUT + 1, 1), (5_000_000, 5_000_000 - MAX_OUTPUT)])
+def test_output_is_bounded(size: int, more: int) -> None:
+    """At most 64 KiB are kept, the rest is counted, and the command is never stopped by it."""
+    result = run("afterCmd", f"head -c {size} /dev/zero | tr '\\0' x", 5, {})
+    assert result.problem == ""
+    assert result.out == "x" * min(size, MAX_OUTPUT) + (f"\n[{more} more bytes]" if more else "")
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    ["sleep 60", "setsid sleep 60", "while :; do echo noise; done", "setsid sh -c 'while :; do echo noise; done'"],
+)
+@pytest.mark.usefixtures("begun")
+def test_a_daemon_left_behind(tmp_path: Path, daemon: str) -> None:
+    """A daemon that holds the output open, silent or not, does not keep us; it is left alive."""
+    result = run("afterCmd", f"echo first; {daemon} & echo $! >{tmp_path}/pid", 30, {})
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    assert result.out.startswith("first\n") or "noise" in result.out
+    assert result.problem == ""
+
+
+@pytest.mark.usefixtures("begun")
+def test_output_closed_early() -> None:
+    """A command that closes its output and works on is waited for."""
+    assert run("afterCmd", "exec >&- 2>&-; sleep 0.2; exit 4", 5, {}).problem == "afterCmd failed with exit status 4"
+    assert "time limit" in run("afterCmd", "exec >&- 2>&-; sleep 60", 0.2, {}).problem
+
+
+def test_endless_output_is_ended() -> None:
+    """A command that never stops talking meets its time limit."""
+    result = run("afterCmd", "yes", 0.3, {})
+    assert "time limit" in result.problem
+    assert "more bytes]" in result.out
+
+
+@pytest.mark.parametrize("environment", [{"X": "x" * 200_000}, {"X": "a\0b"}])
+def test_cannot_be_started(environment: dict[str, str]) -> None:
+    """A command that the system refuses is a failure, not a crash."""
+    assert run("afterCmd", "true", 1, environment).problem.startswith("afterCmd could not be started: ")

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Callbacks that wait are sent while a sender is open."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.watcher.config.plugins.module_utils._core.sender import Sender
+from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
+
+BOUND = 5.0  # seconds for one condition
+
+
+def test_what_waits_is_sent(tmp_path: Path) -> None:
+    """A callback of before and one of meanwhile arrive, and the spool is empty then."""
+    arrived = threading.Semaphore(0)
+    spool = Spool(str(tmp_path / "spool"), send=lambda _url, _body: arrived.release() or "")
+    spool.put("http://receiver/", {"id": 1})
+    with Sender(spool, 0.01):
+        assert arrived.acquire(timeout=BOUND)
+        spool.put("http://receiver/", {"id": 2})
+        assert arrived.acquire(timeout=BOUND)
+        gone = threading.Event()
+        for _number in range(500):
+            if not spool.names():
+                break
+            gone.wait(0.01)
+        assert spool.names() == []
+
+
+def test_a_folder_that_cannot_be_read_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The thread goes on, and does not fill the log."""
+    looks = threading.Semaphore(0)
+
+    class Broken(Spool):
+        def send_due(self, budget: float = 0.0) -> None:  # type: ignore[override]
+            looks.release()
+            raise OSError("no such disk")
+
+    with caplog.at_level(logging.WARNING), Sender(Broken(str(tmp_path)), 0.01):
+        for _number in range(4):
+            assert looks.acquire(timeout=BOUND)
+    assert [record.message for record in caplog.records] == ["callbacks that wait cannot be read: no such disk"]
