@@ -78,18 +78,18 @@ def measure() -> list[Figure]:
 async def _measure(ground: Ground, process: Writer) -> list[Figure]:
     file = ground.tree.file("web01", "a.com", "a.conf")
     async with source(ground, batch=0) as events, bare_watch(ground, "/bare/") as responses:
-        for _ in range(WARM_UP):
+        for _unused in range(WARM_UP):
             await process.latency(file, events)
             await process.latency("/bare/a", responses)
         say(f"source: {ROUNDS} rounds")
         ours, bare = [], []
-        for _ in range(ROUNDS):
+        for _unused in range(ROUNDS):
             ours.append(await process.latency(file, events))
             bare.append(await process.latency("/bare/a", responses))
     async with source(ground) as events:
         await process.latency(file, events)
         say(f"source: {BATCHED_ROUNDS} rounds with the default batch")
-        batched = [await process.latency(file, events) for _ in range(BATCHED_ROUNDS)]
+        batched = [await process.latency(file, events) for _unused in range(BATCHED_ROUNDS)]
     what = "event source: put to event in the queue"
     return [
         Figure(f"{what}, batch=0", ours, peer="bare gRPC watch", peer_samples=bare, at_most=AT_MOST),

@@ -45,7 +45,7 @@ def etcd_34() -> Path | None:
 
 def free_ports(count: int) -> list[int]:
     """Return loopback ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _unused in range(count)]
     try:
         return [int(each.getsockname()[1]) for each in sockets]
     finally:
@@ -234,7 +234,7 @@ class EtcdServer:
 @contextmanager
 def cluster(size: int = 3, binary: Path | None = None) -> Iterator[list[EtcdServer]]:
     """Run a cluster of so many members."""
-    servers = [EtcdServer(binary) for _ in range(size)]
+    servers = [EtcdServer(binary) for _unused in range(size)]
     try:
         for number, server in enumerate(servers):
             server.name = f"etcd{number}"

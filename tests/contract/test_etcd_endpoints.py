@@ -115,7 +115,7 @@ def test_a_server_that_comes_back_is_used_at_once(opened: Open, server: EtcdServ
     store = opened(server.endpoint)
     put(store, ("/w/a", b"1"))
     server.kill()
-    for _ in range(30):
+    for _unused in range(30):
         assert not works(store)
     server.start()
     began = time.monotonic()
@@ -154,7 +154,7 @@ def test_a_watch_cannot_begin_on_a_frozen_server(opened: Open, server: EtcdServe
     store = opened(server.endpoint, timeout=1)
     assert works(store)
     server.freeze()
-    for _ in range(2):
+    for _unused in range(2):
         began = time.monotonic()
         with pytest.raises(UnavailableError, match="no answer within 1 s"):
             store.watch("/w/", 0)
@@ -193,7 +193,7 @@ def test_a_watch_in_silence_goes_on(opened: Open, server: EtcdServer) -> None:
     """Signs of life keep it open for several times its patience, and events still come."""
     store = opened(server.endpoint)
     with store.watch("/w/", 0) as watch:
-        assert [next(watch) for _ in range(6)] == [ALIVE] * 6
+        assert [next(watch) for _unused in range(6)] == [ALIVE] * 6
         put(store, ("/w/a", b"1"))
         assert events(watch, 1)[0].value == b"1"
 
@@ -218,7 +218,7 @@ def test_a_closed_store_says_so(opened: Open, server: EtcdServer) -> None:
     store.close()
     with pytest.raises(StoreError, match="closed by this program") as caught:
         store.commit(Write(puts=(("/w/a", b""),)))
-    assert type(caught.value) is StoreError
+    assert caught.type is StoreError
 
 
 def test_close_during_a_call(opened: Open, server: EtcdServer) -> None:

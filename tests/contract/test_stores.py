@@ -195,7 +195,7 @@ def test_refused_transactions(store: Store, write: Write) -> None:
     """They are refused for good, and nothing of them is written."""
     with pytest.raises(StoreError) as caught:
         store.commit(write)
-    assert type(caught.value) is StoreError
+    assert caught.type is StoreError
     assert keys(store, "/w/") == []
 
 

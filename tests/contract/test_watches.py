@@ -120,7 +120,7 @@ def test_watch_from_the_future(store: Store) -> None:
 
 def test_watch_of_a_wiped_store(subject: Subject) -> None:
     """A store that lost its data is noticed, not waited for."""
-    start = [put(subject.store, ("/w/a", b"1")) for _ in range(5)][-1] + 1
+    start = [put(subject.store, ("/w/a", b"1")) for _unused in range(5)][-1] + 1
     subject.wipe()
     with pytest.raises(CompactedError), subject.store.watch("/w/", start) as watch:
         next(batches(watch))

@@ -74,7 +74,7 @@ def test_what_changes_meanwhile_is_one_more_event(tree: Tree, tmp_path: Path) ->
             await running.watching(tree)
             await asyncio.to_thread(tree.put, "web01/a.com/config")
             first = await running.event()
-            last = await asyncio.to_thread(lambda: [tree.put("web01/a.com/config.d/x") for _ in range(10)][-1])
+            last = await asyncio.to_thread(lambda: [tree.put("web01/a.com/config.d/x") for _unused in range(10)][-1])
             await asyncio.to_thread(tree.put, "web01/b.com/config")
             assert (await running.event())["watcher"]["project"] == "b.com"  # other projects do not wait
             await asyncio.to_thread(tree.report, first)
@@ -89,7 +89,7 @@ def test_a_restart_goes_on_where_it_was(tree: Tree, tmp_path: Path) -> None:
     async def scenario() -> None:
         await asyncio.to_thread(tree.put, "web01/a.com/config", "web01/b.com/config")
         async with source(tree.server, tmp_path / "position") as running:
-            replays = [await running.event() for _ in range(2)]
+            replays = [await running.event() for _unused in range(2)]
             assert [(each["watcher"]["project"], each["watcher"]["replayed"]) for each in replays] == [
                 ("a.com", True), ("b.com", True),
             ]  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_restart_goes_on_where_it_was(tree: Tree, tmp_path: Path) -> None:
             await running.saved(replays[0]["watcher"]["revision"])
         revision = await asyncio.to_thread(tree.delete, "web01/b.com/config")
         uuids = []
-        for _ in range(2):  # the first is ended before the event is done with
+        for _unused in range(2):  # the first is ended before the event is done with
             async with source(tree.server, tmp_path / "position") as running:
                 event = await running.event()
                 uuids.append(event["meta"]["uuid"])
@@ -146,7 +146,7 @@ def test_the_loop_is_never_blocked(tmp_path: Path) -> None:
         beating = asyncio.create_task(heart())
         start = time.monotonic()
         async with source(server, tmp_path / "position", hold=0) as running:
-            hosts = sum([len((await running.event())["watcher"]["hosts"]) for _ in range(100)])
+            hosts = sum([len((await running.event())["watcher"]["hosts"]) for _unused in range(100)])
         seconds = time.monotonic() - start
         beating.cancel()
         tree.store.close()
@@ -165,7 +165,7 @@ def test_an_event_comes_soon(tree: Tree, tmp_path: Path) -> None:
         times = []
         async with source(tree.server, tmp_path / "position", batch=0, hold=0) as running:
             await running.watching(tree)
-            for _ in range(50):
+            for _unused in range(50):
                 start = time.monotonic()
                 await asyncio.to_thread(tree.put, "web01/a.com/config")
                 await running.event()

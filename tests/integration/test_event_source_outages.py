@@ -33,7 +33,7 @@ def test_etcd_is_killed_and_comes_back(tmp_path: Path) -> None:
             await asyncio.to_thread(server.restart)  # the source pauses for a second before it tries again
             await asyncio.to_thread(tree.delete, "web01/a.com/config", "ready/ready/config")
             await asyncio.to_thread(lambda: server.compact(tree.put("web01/b.com/config")))
-            events = [(await running.event())["watcher"] for _ in range(3)]
+            events = [(await running.event())["watcher"] for _unused in range(3)]
             kinds = {each["project"]: each["changes"][0]["kind"] for each in events}
             assert kinds == {"a.com": "removed", "b.com": "changed", "ready": "removed"}
             assert all(each["replayed"] for each in events)
@@ -51,8 +51,8 @@ def test_etcd_is_emptied_and_filled_again(tmp_path: Path) -> None:
         async with source(server, tmp_path / "position") as running:
             await running.watching(tree)
             await asyncio.to_thread(server.wipe, same_cluster=True)
-            await asyncio.to_thread(lambda: [tree.put("web01/b.com/config") for _ in range(20)])
-            events = [(await running.event())["watcher"] for _ in range(2)]
+            await asyncio.to_thread(lambda: [tree.put("web01/b.com/config") for _unused in range(20)])
+            events = [(await running.event())["watcher"] for _unused in range(2)]
             kinds = {each["project"]: each["changes"][0]["kind"] for each in events}
             assert kinds == {"b.com": "changed", "ready": "removed"}
             assert all(each["replayed"] for each in events)

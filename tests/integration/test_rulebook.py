@@ -174,7 +174,7 @@ def test_the_rulebook(rulebook: Rulebook, store: Store) -> None:
     rulebook.start()
     first = put(store, "1.10", "web01", name="\U0001f600{{ 7 * 7 }}")
     rulebook.until(lambda: rulebook.log("begin", "1.10"), "the first run begins")
-    for _ in range(5):
+    for _unused in range(5):
         put(store, "1.10", "web01")
         last = put(store, "1.10", "web02")
     put(store, "b.com", "web02")

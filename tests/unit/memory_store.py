@@ -78,7 +78,7 @@ class MemoryWatch:
             with self._store.changed:
                 if self._closed:
                     return None
-                if self.broken:
+                if self.broken is not None:
                     raise self.broken
                 batch = self._take()
                 if batch is None and self._store.idle is None:

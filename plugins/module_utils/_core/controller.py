@@ -177,7 +177,7 @@ def tell(store: Store, tree: Tree, course: Course, spool: Spool, *, version: str
         if outcome.callback and (outcome.ran or outcome.failed):
             problems += _call_back(spool, outcome, silent)
     try:
-        problems += spool.send_due(RESEND).problems
+        problems += spool.send_due(RESEND, silent).problems
     except OSError as error:
         problems.append(f"callbacks that wait could not be read: {error}")
     return problems

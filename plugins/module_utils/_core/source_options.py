@@ -47,7 +47,7 @@ class SourceOptions:
     replay: bool = False
 
     @classmethod
-    def parse(cls, args: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> SourceOptions:
+    def parse(cls, args: Mapping[str, Any], environ: Mapping[str, str]) -> SourceOptions:
         """Return the options; raise InvalidError naming the one that is unknown or wrong.
 
         None and, for a connection option or a list, the empty string are the default.

@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -170,16 +170,17 @@ class Spool:
         except FileNotFoundError:
             return []
 
-    def send_due(self, budget: float = float("inf")) -> Report:
+    def send_due(self, budget: float = float("inf"), silent: Collection[str] = ()) -> Report:
         """Try each callback whose pause is over, for ``budget`` seconds; nothing while another sender is at it.
 
-        A receiver that did not answer once is not asked again in the same round. OSError from the disk.
+        A receiver that did not answer once, be it before (``silent``), is not asked again in the same round.
+        OSError from the disk.
         """
         report = Report()
         if not self.names():
             return report
         end = self._clock() + budget
-        silent: set[str] = set()
+        silent = set(silent)
         with self._turn() as mine:
             for name in self.names() if mine else ():
                 letter = self._read(name)

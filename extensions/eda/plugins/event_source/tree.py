@@ -154,7 +154,7 @@ async def main(queue: Any, args: dict[str, Any]) -> None:
     from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
     from ansible_collections.watcher.config.plugins.module_utils._core.wire import load_grpc
 
-    options = SourceOptions.parse(args)
+    options = SourceOptions.parse(args, os.environ)
     await asyncio.to_thread(load_grpc, forks=True)  # playbooks are started beside it
     with Sender(Spool(os.path.join(state_folder(os.environ), "spool"))):
         await Source(connect(options.connection), options).run(queue.put)

@@ -84,15 +84,6 @@ def test_damaged(site: Site, spoil: str) -> None:
     assert tree(site.folder) == before
 
 
-def test_damaged_and_gone_from_the_tree(site: Site) -> None:
-    """Nobody forgets a project of which only an unreadable ledger is left."""
-    site.deploy({"a": b"1"})
-    (Path(site.state.folder("a.com")) / "ledger.json").write_text("{")
-    outcomes = deploy_all(Parcel("web01", 20, 1), site.state)
-    assert [outcome.state for outcome in outcomes] == ["failed"]
-    assert (site.root / "a").exists()
-
-
 def test_a_damaged_ledger_of_another_project(site: Site) -> None:
     """It stops new files, which might be the other's, and nothing else."""
     site.deploy({"a": b"1"})
@@ -209,23 +200,6 @@ def test_one_project_at_a_time(site: Site) -> None:
     assert {outcome.state for outcome in outcomes} <= {"deployed", "stale"}
     assert (site.root / "f").read_bytes() == b"5"
     assert site.ledger().revision == 16
-
-
-def test_deploy_all(site: Site) -> None:
-    """Projects do not wait for each other, one that fails does not hold up the rest, gone ones are removed."""
-    site.deploy({"gone": b"1"}, name="gone.com")
-    bad = site.project({"bad": b"1"}, name="bad.com", beforeCmd="false")
-    good = site.project({"good": b"1"}, name="good.com")
-    outcomes = deploy_all(Parcel("web01", site.revision, 1, [good, bad]), site.state)
-    assert [(outcome.project, outcome.state) for outcome in outcomes] == [
-        ("bad.com", "failed"),
-        ("gone.com", "removed"),
-        ("good.com", "deployed"),
-    ]
-    assert set(tree(site.root)) == {"good"}
-    assert deploy_all(Parcel("web01", 30, 1, [], names=["other.com"]), site.state) == []
-    outcomes = deploy_all(Parcel("web01", 30, 1, [], names=["good.com"]), site.state)
-    assert [outcome.state for outcome in outcomes] == ["removed"]
 
 
 def test_from_json_refuses() -> None:

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -16,75 +15,21 @@ from ansible_collections.watcher.config.plugins.module_utils._core.model import 
     File,
     Found,
     Ledger,
-    Owned,
-    Place,
     Project,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.plan import (
     MAX_NOTES,
-    Evidence,
-    Plan,
-    Sight,
-    make_plan,
-    places,
-    renewed,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import Policy
 from ansible_collections.watcher.config.plugins.module_utils._core.steps import Attributes, Step
-
-ROOT = "/srv"
-ANY, NONE = Attributes(), Evidence()
-MANY = [f"f{number:02}" for number in range(20)]
-
-
-def digest(content: str) -> str:
-    """Return the digest of a content."""
-    return File.of(content.encode()).digest
-
-
-def project(files: Mapping[str, str] | None, root: str = ROOT, **more: Any) -> Project:
-    """Return a project at revision 20 with these contents; without files it is gone."""
-    if files is None:
-        return replace(Project("web01", "a.com", 20, 1), **more)
-    policy = Policy.from_data({"deployPath": root}, "test")
-    wanted = {path: File.of(content.encode()) for path, content in files.items()}
-    return replace(Project("web01", "a.com", 20, 1, policy, files=wanted), **more)
-
-
-def ledger(files: Mapping[str, str] | Sequence[str] = (), *, held: Sequence[str] = (), **more: Any) -> Ledger:
-    """Return a ledger at revision 10 with these contents below ``ROOT``."""
-    contents = files if isinstance(files, Mapping) else dict.fromkeys(files, "x")
-    owned = {(ROOT, path): Owned(digest(content), path in held) for path, content in contents.items()}
-    policy = {"deployPath": ROOT} if owned else None
-    return replace(Ledger("web01", "a.com", 1, 10, 10, policy, owned), **more)
-
-
-def plan(
-    project: Project,
-    ledger: Ledger,
-    disk: Mapping[str, Found | str] | None = None,
-    *,
-    taken: Mapping[str, str] | None = None,
-    attributes: Attributes = ANY,
-    evidence: Evidence = NONE,
-    real: Mapping[Place, str] | None = None,
-) -> Plan:
-    """Return the plan for a disk of absolute paths; without one, it holds what the ledger says."""
-    ledger = renewed(project, ledger, evidence)
-    if disk is None:
-        disk = {"/".join(place): Found("file", owned.digest) for place, owned in ledger.files.items()}
-    found: dict[Place, Found] = {}
-    for place in places(project, ledger):
-        there = disk.get("/".join(place), Found())
-        found[place] = Found("file", digest(there)) if isinstance(there, str) else there
-    paths = {place: (real or {}).get(place, "/".join(place)) for place in found}
-    return make_plan(project, ledger, Sight(found, paths, taken or {}), attributes, evidence)
-
-
-def steps(plan: Plan) -> list[str]:
-    """Return the steps as words."""
-    return [f"{step.kind} {step.path}" for step in plan.steps]
-
+from ansible_collections.watcher.config.tests.unit.planning import (
+    ROOT,
+    digest,
+    ledger,
+    plan,
+    project,
+    steps,
+)
 
 MODE = Found("file", digest("x"), mode=0o644, uid=0, gid=0)
 
@@ -196,7 +141,6 @@ def test_taken() -> None:
 
 
 MANIFEST = Policy.from_data({"deployPath": ROOT, "files": {"a": digest("x")}}, "test")
-EMPTY_MANIFEST = Policy.from_data({"deployPath": ROOT, "files": {}}, "test")
 
 
 @pytest.mark.parametrize(
@@ -227,77 +171,6 @@ def test_obstacles(wanted: Project, owned: Ledger, state: str, words: str) -> No
     assert (found.state, words in found.msg) == (state, True)
     assert found.ready == (state in ("deployed", "removed"))
     assert found.ready or not found.steps
-
-
-@pytest.mark.parametrize(
-    ("wanted", "owned", "evidence", "state", "deleted"),
-    [
-        (project(dict.fromkeys(MANY[:11], "x")), ledger(MANY), Evidence(), "deployed", 9),
-        (project(dict.fromkeys(MANY[:10], "x")), ledger(MANY), Evidence(), "deployed", 10),
-        (project(dict.fromkeys(MANY[:9], "x")), ledger(MANY), Evidence(), "held", 11),
-        (project({}), ledger(MANY[:10]), Evidence(), "deployed", 10),
-        (project({}), ledger(MANY[:11]), Evidence(), "held", 11),
-        (project(None), ledger(MANY[:10]), Evidence(), "removed", 10),
-        (project(None), ledger(MANY[:11]), Evidence(), "held", 11),
-        (project(None), ledger(MANY), Evidence(confirmed=True), "removed", 20),
-        (project(None), ledger(MANY), Evidence(with_policy=frozenset(MANY)), "removed", 20),
-        (project(None), ledger(MANY), Evidence(with_policy=frozenset(MANY[1:])), "held", 20),
-        (project(None), ledger(MANY), Evidence(reread=True), "held", 20),
-        (project({}, policy=EMPTY_MANIFEST), ledger(MANY), Evidence(), "deployed", 20),
-        (project(dict.fromkeys(MANY, "x"), "/new"), ledger(MANY), Evidence(), "deployed", 20),
-    ],
-)  # fmt: skip
-def test_mass_removal(wanted: Project, owned: Ledger, evidence: Evidence, state: str, deleted: int) -> None:
-    """More than ten files and more than half of a project are held, unless something vouches for it."""
-    found = plan(wanted, owned, evidence=evidence)
-    assert found.state == state
-    if state == "held":
-        assert len(found.asks) == deleted
-        assert "deploy with confirm if that is meant" in found.msg
-    else:
-        assert [step.kind for step in found.steps].count("delete") == deleted
-
-
-@pytest.mark.parametrize(
-    ("cluster", "revision", "reread", "holds"),
-    [(1, 20, False, False), (1, 20, True, False), (1, 5, True, True), (2, 20, False, True), (2, 5, False, True)],
-)
-def test_a_replaced_store(cluster: int, revision: int, reread: bool, holds: bool) -> None:
-    """In a store that was replaced or went back, what is missing is held; what is there is deployed."""
-    wanted = project({"a": "y"}, cluster_id=cluster, revision=revision)
-    found = plan(wanted, ledger(["a", "b"]), evidence=Evidence(reread=reread))
-    assert (found.state, steps(found)) == ("deployed", ["set a"] if holds else ["set a", "delete b"])
-    assert [(place[1], owned.held) for place, owned in found.keep.items()] == ([("b", True)] if holds else [])
-    assert ("1 files (such as 'b') are missing from a store that was replaced" in " ".join(found.notes)) == holds
-
-
-def test_held_files() -> None:
-    """They stay until they are published again or somebody confirms, also in later revisions."""
-    owned = ledger(["a", "b"], held=["b"])
-    assert steps(plan(project({}), owned)) == ["delete a"]
-    assert steps(plan(project({}), owned, evidence=Evidence(confirmed=True))) == ["delete a", "delete b"]
-    assert plan(project({"b": "x"}), owned).keep == {}
-    assert plan(project(None), owned).state == "held"
-    assert plan(project(None), owned).asks == ()
-    assert plan(project(None), owned, evidence=Evidence(confirmed=True)).state == "removed"
-
-
-def test_renewed() -> None:
-    """The ledger follows to the new store, so that later revisions of that one cannot delete either."""
-    owned = ledger(["a", "b"])
-    followed = renewed(project(None, cluster_id=2, revision=3), owned, Evidence())
-    assert (followed.cluster_id, followed.revision) == (2, 3)
-    assert plan(project(None, cluster_id=2, revision=400), followed).state == "held"
-    assert renewed(project(None, revision=3), owned, Evidence()) == owned
-    kept = renewed(project({}, cluster_id=2, kept=frozenset("a")), owned, Evidence())
-    assert [owned.held for owned in kept.files.values()] == [False, True]
-
-
-def test_kept() -> None:
-    """A file whose new value was refused stays as it is, and that is said."""
-    wanted = project({"b": "x"}, kept=frozenset("a"), rejected={"/w/a": "too big"})
-    found = plan(wanted, ledger(["a", "b", "c"]))
-    assert (steps(found), list(found.keep), found.notes) == (["delete c"], [(ROOT, "a")], ("too big",))
 
 
 def test_notes_are_bounded() -> None:

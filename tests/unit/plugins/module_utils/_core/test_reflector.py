@@ -91,7 +91,7 @@ def test_a_deletion_is_not_mistaken_for_an_emptied_store(store: MemoryStore, clo
 
     def empty() -> None:
         store.replace(same_cluster=True)
-        for _ in range(9):
+        for _unused in range(9):
             store.put("/w/b")
 
     consumer = played(store, reflector(store, clock), lambda: store.delete("/w/a"), empty)
@@ -171,4 +171,4 @@ def test_close_before_the_stream(store: MemoryStore, clock: Clock) -> None:
 def _until(condition: Callable[[], bool]) -> bool:
     """Return whether the condition holds within 5 s."""
     pause = threading.Event()
-    return any(condition() or pause.wait(0.005) for _ in range(1000))
+    return any(condition() or pause.wait(0.005) for _unused in range(1000))

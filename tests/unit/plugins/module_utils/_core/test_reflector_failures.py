@@ -153,13 +153,13 @@ def test_the_final_state_is_never_lost(seed: int) -> None:
     source = reflector(store, clock)
 
     def change() -> None:
-        keys = [f"/w/{chance.randrange(20)}" for _ in range(3)]
+        keys = [f"/w/{chance.randrange(20)}" for _unused in range(3)]
         puts = tuple((key, str(chance.random()).encode()) for key in sorted(set(keys[1:])))
-        store.commit(Write(puts=puts, deletes=tuple({keys[0]} - {key for key, _ in puts})))
+        store.commit(Write(puts=puts, deletes=tuple({keys[0]} - {key for key, _unused in puts})))
 
     def replace() -> None:
         store.replace(same_cluster=chance.random() < 0.5)
-        for _ in range(chance.randrange(60)):  # so that the two histories hardly ever agree by chance
+        for _unused in range(chance.randrange(60)):  # so that the two histories hardly ever agree by chance
             store.put("/other")
 
     acts: list[Callable[[], object]] = [
@@ -172,7 +172,7 @@ def test_the_final_state_is_never_lost(seed: int) -> None:
     ]
 
     def act() -> None:
-        for _ in range(chance.randint(1, 4)):
+        for _unused in range(chance.randint(1, 4)):
             with contextlib.suppress(StoreError):  # a failure that was meant for the reflector
                 chance.choice(acts)()
 

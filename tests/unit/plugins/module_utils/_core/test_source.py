@@ -94,7 +94,7 @@ class World:
 
     def change(self) -> None:
         """Change something of one or two projects on one or two hosts."""
-        names = [self.chance.choice(("config", "config.d/a", "config.d/b")) for _ in range(2)]
+        names = [self.chance.choice(("config", "config.d/a", "config.d/b")) for _unused in range(2)]
         host, project = self.chance.choice(("h1", "h2")), self.chance.choice(("p", "q", "r"))
         keys = {f"/watcher/{host}/{project}/{name}" for name in names}
         if self.chance.random() < 0.4:
@@ -163,11 +163,11 @@ def test_a_cancellation_is_never_lost(turns: int) -> None:
         task = asyncio.create_task(Source(store, options).run(queue.put))
         store.put("/watcher/h1/p/config")
         await queue.get()
-        for _ in range(3):
+        for _unused in range(3):
             await asyncio.sleep(0)
         waiting = asyncio.get_running_loop().call_soon
         waiting(store.put, "/watcher/h1/p/config")
-        for _ in range(turns):
+        for _unused in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         done, _pending = await asyncio.wait({task}, timeout=5)
