@@ -94,9 +94,20 @@ class Site:
         assert done.returncode == 0, done.stdout + done.stderr
         return recap(done.stdout)
 
+    def publish(self, *arguments: str, **more: Any) -> dict[str, int]:
+        """Publish a.com for web01 with one file, unless told otherwise; return localhost's recap."""
+        variables = {
+            "watcher_project": "a.com",
+            "watcher_hosts": ["web01"],
+            "watcher_policy": self.policy(),
+            "watcher_files": [{"path": "ngx.conf", "content": "one\n"}],
+            **more,
+        }
+        return self.ran("watcher.config.publish", *arguments, **variables)["localhost"]
+
     @contextlib.contextmanager
     def rulebook(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run ansible-rulebook with the shipped rulebook, demand a clean end on SIGTERM; its log is ``rulebook.log``."""
+        """Run ansible-rulebook with the shipped rulebook and demand a clean end; its log is ``rulebook.log``."""
         command = [str(BIN / "ansible-rulebook"), "-r", "watcher.config.deploy", "-i", str(self.inventory), *arguments]
         environment = {**self.environment, "JAVA_TOOL_OPTIONS": "-Xrs"}
         with (self.folder / "rulebook.log").open("ab") as log:

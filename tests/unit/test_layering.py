@@ -36,23 +36,44 @@ ALLOWED: dict[str, set[str]] = {
     "reflector": {"errors", "store"},
     "snapshot": {"errors", "keys", "policy", "model", "store"},
     "evidence": {"errors", "keys", "store"},
+    "reading": {"errors", "keys", "model", "store", "snapshot"},
     # plan -> apply: without the store
-    "plan": {"errors", "keys", "policy", "model"},
+    "steps": {"errors", "model"},
+    "plan": {"model", "policy", "steps"},
     "disk": {"errors", "model"},
     "backup": {"errors", "model", "disk"},
-    "diff": {"model", "plan", "disk"},
+    "diff": {"steps", "disk"},
     "ledger": {"errors", "model", "disk"},
-    "transaction": {"errors", "policy", "model", "plan", "disk", "backup"},
+    "sight": {"errors", "policy", "model", "steps", "plan", "disk", "ledger"},
+    "journal": {"errors", "model", "steps", "disk"},
+    "transaction": {"policy", "model", "steps", "disk", "backup", "journal"},
     "command": {"errors", "model"},
     "hooks": {"errors", "policy", "model", "transaction", "command"},
-    "apply": {"errors", "policy", "model", "plan", "disk", "diff", "ledger", "transaction", "hooks"},
+    "apply": {
+        *("errors", "policy", "model", "steps", "plan", "disk", "diff"),
+        *("ledger", "sight", "journal", "transaction", "hooks"),
+    },
     # report
     "spool": {"errors", "model"},
+    "sender": {"spool"},
     "report": {"errors", "keys", "model", "store"},
+    "overview": {"keys", "model", "store", "snapshot", "report"},
     # a deployment by a playbook: the controller's half, what travels, the host's half
     "parcel": {"errors", "keys", "policy", "model", "plan"},
     "controller": {"errors", "keys", "model", "store", "snapshot", "evidence", "plan", "spool", "report", "parcel"},
     "host": {"errors", "model", "ledger", "apply", "parcel"},
+    # what the doors say
+    "publishing": {"errors", "keys", "policy", "store", "publish", "diff"},
+    "result": {"model", "controller"},
+    # reflector -> events of a rulebook
+    "changes": {"errors", "keys", "store", "reflector"},
+    "events": {"reflector", "changes"},
+    "position": {"errors", "reflector", "changes"},
+    "source_options": {"errors", "keys", "connection", "changes", "events"},
+    "source": {
+        *("errors", "keys", "store", "reflector", "report"),
+        *("changes", "events", "position", "source_options"),
+    },
 }
 
 # File -> the packages from outside that it may import, in a function or guarded:

@@ -179,7 +179,7 @@ def test_growing_pauses(tmp_path: Path, clock: Clock) -> None:
         report = spool.send_due()
         if report.dropped:
             dropped = report.problems
-        clock.now += 5
+        clock.now = max([json.loads(path.read_text())["due"] for path in tmp_path.glob("*.json")], default=0.0)
     pauses = [round(later - earlier) for earlier, later in zip(times, times[1:])]
     assert pauses[:4] == [5, 10, 20, 40]
     assert max(pauses) == 3600

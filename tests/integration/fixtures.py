@@ -1,0 +1,28 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One etcd for each file, and a controller with the host web01 on an empty tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.watcher.config.tests.ansible_site import Site
+from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[EtcdServer]:
+    """Start one etcd for the whole file."""
+    with EtcdServer() as server:
+        yield server
+
+
+@pytest.fixture
+def site(etcd: EtcdServer, tmp_path: Path) -> Site:
+    """Return a controller with the host web01 and an empty tree."""
+    etcd.etcdctl("del", "--prefix", "/")
+    return Site(tmp_path, etcd.endpoint, ["web01"])
