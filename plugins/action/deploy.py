@@ -56,7 +56,7 @@ class ActionModule(ConnectedAction, ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _validated(self) -> dict[str, Any]:
-        _result, arguments = self.validate_argument_spec({**CONNECTION, **OPTIONS})
+        arguments: dict[str, Any] = self.validate_argument_spec({**CONNECTION, **OPTIONS})[1]
         arguments["host"] = check_name("host", arguments["host"] or self._variables["inventory_hostname"])
         for name in arguments["projects"] or ():
             check_name("project", name)
@@ -99,14 +99,16 @@ class ActionModule(ConnectedAction, ActionBase):
         if result.get("unreachable"):
             raise AnsibleConnectionFailure(result.get("msg", "unreachable"))
         if "outcomes" not in result:
-            said = result.get("msg") or result.get("module_stderr") or f"the module's result was {dict(result)}"
-            raise DeployError(f"host {parcel.host}: {str(said).strip()}")
+            said = [result.get(name) for name in ("msg", "exception", "module_stderr", "module_stdout")]
+            raise DeployError(
+                f"host {parcel.host}: {str(next(filter(None, said), 'the module gave no result')).strip()}"
+            )
         return [Outcome.from_json(outcome) for outcome in result["outcomes"]]
 
     def _upload(self, packed: bytes) -> str:
         if not self._connection._shell.tmpdir:
             self._make_tmp_path()
-        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "parcel")
+        remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, "parcel"))
         self._transfer_data(remote, packed)
         self._fixup_perms2((self._connection._shell.tmpdir, remote))
         return remote

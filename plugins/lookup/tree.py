@@ -63,6 +63,8 @@ _raw:
   elements: raw
 """
 
+from typing import Any
+
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
@@ -71,12 +73,13 @@ from ..module_utils._core.errors import WatcherError
 from ..module_utils._core.etcd import connect
 from ..module_utils._core.keys import Tree
 from ..module_utils._core.reading import Missing, read
+from ..module_utils._core.store import Store
 
 
 class LookupModule(LookupBase):
     """The lookup ``watcher.config.tree``."""
 
-    def run(self, terms: list[str], variables: dict | None = None, **kwargs: object) -> list:
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """Return one value a term; raise AnsibleLookupError with the one sentence of an error."""
         self.set_options(var_options=variables, direct=kwargs)
         try:
@@ -90,7 +93,7 @@ class LookupModule(LookupBase):
         except WatcherError as error:
             raise AnsibleLookupError(f"watcher.config.tree: {error}") from error
 
-    def _one(self, store: object, tree: Tree, term: str, has_default: bool) -> object:
+    def _one(self, store: Store, tree: Tree, term: str, has_default: bool) -> Any:
         try:
             return read(store, tree, term, base64=self.get_option("encoding") == "base64")
         except Missing:

@@ -132,6 +132,8 @@ projects:
       type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import InvalidError
@@ -154,7 +156,7 @@ OPTIONS = {
 def received(module: AnsibleModule) -> bytes:
     """Return what the controller sent; InvalidError when it sent nothing."""
     if module.params["parcel"]:
-        return module.params["parcel"].encode()
+        return str(module.params["parcel"]).encode()
     if not module.params["parcel_file"]:
         raise InvalidError("watcher.config.deploy came without its action plugin; call it from a playbook")
     with open(module.params["parcel_file"], "rb") as stream:
@@ -165,7 +167,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={**CONNECTION, **OPTIONS}, supports_check_mode=True)
 
-    def work() -> dict:
+    def work() -> dict[str, Any]:
         state = State(module.params["state_dir"])
         outcomes = deploy_all(unpack(received(module)), state, check=module.check_mode, diff=module._diff)
         return {"changed": False, "outcomes": [outcome.to_json() for outcome in outcomes]}

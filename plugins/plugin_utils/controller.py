@@ -27,7 +27,8 @@ class ConnectedAction(ActionBase):
         """Return the module's result."""
         super().run(tmp, task_vars)
         arguments = {**self._task.args, **self.options(task_vars or {})}
-        return self._execute_module(module_args=self.prepared(arguments), task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(module_args=self.prepared(arguments), task_vars=task_vars)
+        return result
 
     def options(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the connection options that are set: by the task, a variable, the environment or ansible.cfg.

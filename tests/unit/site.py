@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,19 @@ def tree(folder: Path) -> dict[str, Any]:
         else:
             found[name] = "special"
     return found
+
+
+def forked(act: Callable[[], object]) -> int:
+    """Let another process act, and return its exit code, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)  # no second pytest
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Site:

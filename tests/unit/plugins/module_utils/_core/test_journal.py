@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.tests.unit.site import Site, tree
+from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
 
 CALLS = ("rename", "link", "unlink", "mkdir", "rmdir", "replace", "fsync", "fchmod")
 OLD = {"set": b"old", "gone": b"old", "file": b"old", "folder/x/inner": b"old", "folder/y": b"old", "mode": b"same"}
@@ -88,6 +89,12 @@ def test_every_failure_restores_everything(tmp_path: Path, monkeypatch: pytest.M
     assert failed > 20
 
 
+def dying(monkeypatch: pytest.MonkeyPatch, site: Site, count: int) -> None:
+    """Deploy the new files in a process that dies at one of its calls."""
+    Countdown(monkeypatch, count, lambda: os._exit(9))
+    site.deploy(NEW, mode="0600", backupDir=str(site.backups), afterCmd=site.say("after"))
+
+
 @pytest.mark.parametrize("then", ["same", "reverted", "withdrawn"])
 def test_every_death_is_recovered_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
     """Whenever the process is killed, the next deployment ends where it should, and runs the commands."""
@@ -95,12 +102,7 @@ def test_every_death_is_recovered_from(tmp_path: Path, monkeypatch: pytest.Monke
     first = 1 + ["same", "reverted", "withdrawn"].index(then)
     for count in range(first, ENOUGH, 3):
         site, before = prepared(tmp_path / str(count))
-        child = os.fork()
-        if child == 0:
-            Countdown(monkeypatch, count, lambda: os._exit(9))
-            site.deploy(NEW, mode="0600", backupDir=str(site.backups), afterCmd=site.say("after"))
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = forked(functools.partial(dying, monkeypatch, site, count))
         files = {"same": NEW, "reverted": OLD, "withdrawn": None}[then]
         touched = tree(site.root) != before
         outcome = site.deploy(files, revision=20, mode="0640", dirMode="0750", afterCmd=site.say("after"))
@@ -130,12 +132,8 @@ def test_every_death_is_recovered_from(tmp_path: Path, monkeypatch: pytest.Monke
 def test_killed_in_a_command(tmp_path: Path, command: str) -> None:
     """A process that dies while a command runs owes the commands, even if the tree is what it was by then."""
     site, before = prepared(tmp_path)
-    child = os.fork()
-    if child == 0:
-        fields: dict[str, Any] = {command: "kill -9 $PPID"}
-        site.deploy(NEW, **fields)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    fields: dict[str, Any] = {command: "kill -9 $PPID"}
+    assert forked(lambda: site.deploy(NEW, **fields)) == -9
     outcome = site.deploy(OLD, revision=20, mode="0640", afterCmd=site.say("after"))
     assert (outcome.state, outcome.ran) == ("deployed", True)
     assert site.logged() == ["after"]
@@ -146,12 +144,8 @@ def test_killed_in_a_command(tmp_path: Path, command: str) -> None:
 def test_killed_in_the_first_deployment(tmp_path: Path) -> None:
     """What a first deployment left half done goes although the project is gone from the tree by then."""
     site = Site(tmp_path)
-    child = os.fork()
-    if child == 0:
-        once = f"test -e {site.log} || {{ {site.say('once')}; kill -9 $PPID; }}"
-        site.deploy({"a": b"1", "d/b": b"2"}, afterCmd=once)
-        os._exit(0)
-    os.waitpid(child, 0)
+    once = f"test -e {site.log} || {{ {site.say('once')}; kill -9 $PPID; }}"
+    assert forked(lambda: site.deploy({"a": b"1", "d/b": b"2"}, afterCmd=once)) == -9
     assert (site.root / "d/b").exists()
     assert site.state.concerns("web01", "a.com")
     assert site.deploy(None, revision=20).state == "removed"
@@ -162,11 +156,7 @@ def test_killed_in_the_first_deployment(tmp_path: Path) -> None:
 def test_a_death_after_which_somebody_changed_a_new_file(tmp_path: Path) -> None:
     """A file that is no longer what we wrote is not ours to remove."""
     site = Site(tmp_path)
-    child = os.fork()
-    if child == 0:
-        site.deploy({"a": b"1", "b": b"2"}, afterCmd="kill -9 $PPID")
-        os._exit(0)
-    os.waitpid(child, 0)
+    assert forked(lambda: site.deploy({"a": b"1", "b": b"2"}, afterCmd="kill -9 $PPID")) == -9
     (site.root / "a").write_bytes(b"theirs")
     assert site.deploy({}, revision=20).state == "deployed"
     assert set(tree(site.root)) == {"a"}

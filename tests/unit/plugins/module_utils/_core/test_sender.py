@@ -20,7 +20,12 @@ BOUND = 5.0  # seconds for one condition
 def test_what_waits_is_sent(tmp_path: Path) -> None:
     """A callback of before and one of meanwhile arrive, and the spool is empty then."""
     arrived = threading.Semaphore(0)
-    spool = Spool(str(tmp_path / "spool"), send=lambda _url, _body: arrived.release() or "")
+
+    def send(_url: str, _body: bytes) -> str:
+        arrived.release()
+        return ""
+
+    spool = Spool(str(tmp_path / "spool"), send=send)
     spool.put("http://receiver/", {"id": 1})
     with Sender(spool, 0.01):
         assert arrived.acquire(timeout=BOUND)

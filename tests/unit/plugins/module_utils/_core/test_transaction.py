@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.watcher.config.tests.unit.site import Site, tree
+from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
 
 
 @pytest.fixture
@@ -184,17 +184,17 @@ def test_a_folder_that_refuses(site: Site) -> None:
 def as_nobody(site: Site, files: dict[str, bytes]) -> str:
     """Return the message of a deployment that another user carries out."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        for parent in site.folder.parents[:3]:  # pytest's, which are root's alone
+
+    def act() -> None:
+        for parent in list(site.folder.parents)[:3]:  # pytest's, which are root's alone
             parent.chmod(0o711)
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
         os.write(writing, site.deploy(files).msg.encode())
-        os._exit(0)
+
+    assert forked(act) == 0
     os.close(writing)
-    os.waitpid(child, 0)
     with open(reading) as pipe:
         return pipe.read()
 
