@@ -64,6 +64,7 @@ def main() -> int:
     text = "\n".join(lines).rstrip() + "\n"
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     if text != old:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
         print(f"{PAGE.relative_to(ROOT)} was out of date and is written anew", file=sys.stderr)
         return 1
