@@ -119,9 +119,27 @@ class Site:
             process.terminate()
             assert process.wait(STOP) == 0, f"ansible-rulebook ended with {process.returncode} on SIGTERM"
         finally:
+            self._end(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End ansible-rulebook, and what it leaves behind: playbooks and their workers have sessions of their own."""
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP)
+        for number in self._processes():
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                os.kill(number, signal.SIGKILL)
+        process.wait()
+
+    def _processes(self) -> list[int]:
+        """Return the processes whose home is this controller's folder."""
+        mark = f"HOME={self.folder}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended, or is not ours
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
     def runs(self) -> int:
         """Return how many playbook runs the rulebook has begun."""

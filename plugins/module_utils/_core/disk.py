@@ -218,13 +218,19 @@ def give(place: Place, owner: Owner) -> None:
             os.close(file)
 
 
-def remove(folder_fd: int, name: str) -> bool:
-    """Remove a file; return whether it was there."""
+def exists(folder_fd: int, name: str) -> bool:
+    """Return whether a folder has something of that name."""
     try:
-        os.unlink(name, dir_fd=folder_fd)
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True
+
+
+def remove(folder_fd: int, name: str) -> None:
+    """Remove a file that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder_fd)
 
 
 def remove_folder(place: Place) -> bool:

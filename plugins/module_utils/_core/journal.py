@@ -116,14 +116,12 @@ def _undo(move: Move) -> None:
         disk.give(move.place, before)
     else:
         with disk.folder(move.root, move.base) as base:
-            waiting = bool(move.new) and disk.remove(base, move.new)
-            if waiting and move.old:
-                disk.remove(base, move.old)
-            elif waiting or move.kind == "backup":
-                pass
+            if move.new and disk.exists(base, move.new):
+                for name in filter(None, (move.old, move.new)):  # the new one last: it tells how far the move came
+                    disk.remove(base, name)
             elif move.old:
                 _bring_back(base, move)
-            elif disk.inspect(move.place).digest == move.digest:
+            elif move.kind == "create" and disk.inspect(move.place).digest == move.digest:
                 with disk.parent(move.place) as (fd, name):
                     disk.remove(fd, name)
                     os.fsync(fd)
@@ -132,7 +130,6 @@ def _undo(move: Move) -> None:
 def _bring_back(base: int, move: Move) -> None:
     with disk.parent(move.place) as (fd, name):
         os.rename(move.old, name, src_dir_fd=base, dst_dir_fd=fd)
-        disk.remove(base, move.old)  # rename does nothing where both are names of one file
         os.fsync(fd)
     os.fsync(base)
 

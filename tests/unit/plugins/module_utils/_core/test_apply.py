@@ -267,9 +267,12 @@ def test_owner_and_modes(site: Site) -> None:
     assert (site.root / "d/a").stat().st_uid == 0
     os.chown(site.root / "d/a", 7, 8)
     (site.root / "d/a").chmod(0o4750)
+    assert not site.deploy({"d/a": b"1"}).ran
     site.deploy({"d/a": b"2"})
     status = (site.root / "d/a").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (7, 8, 0o4750)
+    site.deploy({"d/a": b"2"}, mode="0000")
+    assert (site.root / "d/a").stat().st_mode & 0o7777 == 0
 
 
 def test_unknown_owner(site: Site) -> None:

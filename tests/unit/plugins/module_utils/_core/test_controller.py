@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core.host import d
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
 from ansible_collections.watcher.config.plugins.module_utils._core.parcel import Parcel
+from ansible_collections.watcher.config.plugins.module_utils._core.plan import Evidence
 from ansible_collections.watcher.config.tests.unit.world import World
 
 TREE = Tree()
@@ -187,6 +189,33 @@ def test_a_store_that_went_back(world: World) -> None:
     assert world.states() == {"a.com": "deployed"}
     assert world.files() == {"a", "new"}
     assert (world.folder / "a.com" / "a").read_bytes() == b"1"
+
+
+def test_questions_of_several_rounds(world: World) -> None:
+    """What one project was answered is still said while another makes the controller read again."""
+    for name in ("a", "b"):
+        world.put({**many(3), "left": b""}, name)
+        world.put({"left": b""}, name)
+    store = world.store
+    asking = Outcome("web01", "a", "held", 0, 1, "", 0, asks=["f000"], since=1)
+    stale = Outcome("web01", "b", "stale", 0, 1, "", 0)
+    more = replace(asking, asks=["f000", "f001"])
+    done = [replace(outcome, state="deployed", asks=()) for outcome in (asking, stale)]
+    answers = [[asking, stale], [replace(asking, asks=(), needs=["left"]), stale], [more, done[1]], [done[0]]]
+    seen: list[Parcel] = []
+
+    def send(parcel: Parcel) -> list[Outcome]:
+        seen.append(parcel)
+        return answers[len(seen) - 1]
+
+    course = Controller(store, TREE, "web01", send).run()
+    assert [outcome.state for outcome in course.outcomes] == ["deployed", "deployed"]
+    evidence = [(parcel.evidence.get("a"), parcel.evidence.get("b")) for parcel in seen]
+    first, both = frozenset(["f000"]), frozenset(["f000", "f001"])
+    reread = Evidence(reread=True)
+    assert evidence[:3] == [(None, None), (Evidence(with_policy=first), reread), (Evidence(with_policy=first), reread)]
+    assert evidence[3][0] == Evidence(with_policy=both)
+    assert seen[3].names == ["a"]
 
 
 def test_never_for_ever(world: World) -> None:
