@@ -34,7 +34,7 @@ def make(place: Place, backup_dir: str, temporary: str, when: datetime, revision
     the next second then.
     """
     disk.make_folders((backup_dir, place[1]), disk.Owner())
-    with disk.parent(place) as (from_fd, name), disk.parent((backup_dir, place[1])) as (to_fd, _):
+    with disk.parent(place) as (from_fd, name), disk.parent((backup_dir, place[1])) as (to_fd, _unused):
         try:
             disk.copy(from_fd, name, to_fd, temporary)
             while True:
@@ -63,7 +63,7 @@ def prune(backup_dir: str, paths: Iterable[str], keep: int) -> None:
     """Remove all but the newest ``keep`` backups of each file; 0 keeps all. What cannot be removed is left."""
     folders: dict[str, set[str]] = {}
     for path in paths if keep else ():
-        above, _, name = path.rpartition("/")
+        above, _unused, name = path.rpartition("/")
         folders.setdefault(above, set()).add(name)
     for above, names in folders.items():
         with contextlib.suppress(OSError), disk.folder(backup_dir, above) as fd:
@@ -77,5 +77,5 @@ def _prune(folder_fd: int, names: set[str], keep: int) -> None:
         if match and match["name"] in names:
             found.setdefault(match["name"], []).append((match["when"], int(match["revision"]), entry))
     for backups in found.values():
-        for _, _, entry in sorted(backups)[:-keep]:
+        for _when, _revision, entry in sorted(backups)[:-keep]:
             disk.remove(folder_fd, entry)

@@ -60,7 +60,7 @@ class Controller:
         course = self.course
         found, parcel = self._read()
         outcomes = self.send(replace(parcel, projects=_slim(parcel.projects, {})))
-        for _ in range(ROUNDS - 1):
+        for _unused in range(ROUNDS - 1):
             questions = self._sorted(outcomes)
             if not questions:
                 break
@@ -80,7 +80,7 @@ class Controller:
 
     def _read(self) -> tuple[dict[str, Project], Parcel]:
         listing = self.store.list(self.tree.host(self.host))
-        found = {name: project for (_, name), project in read_projects(self.tree, listing).items()}
+        found = {name: project for (_unused, name), project in read_projects(self.tree, listing).items()}
         self.course.warnings = list(strays(self.tree, (item.key for item in listing.items)).values())
         self.course.newest.update({name: project.newest for name, project in found.items()})
         self._vouched.clear()

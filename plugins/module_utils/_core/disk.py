@@ -61,7 +61,7 @@ def folder(root: str, path: str) -> Iterator[int]:
 @contextlib.contextmanager
 def parent(place: Place) -> Iterator[tuple[int, str]]:
     """Open the folder that holds a place's file; yields it and the file's name in it."""
-    above, _, name = place[1].rpartition("/")
+    above, _unused, name = place[1].rpartition("/")
     with folder(place[0], above) as fd:
         yield fd, name
 

@@ -123,7 +123,7 @@ class State:
 
 def absolute(places: Sequence[Place]) -> list[str]:
     """Return the absolute path of each place, links on the way to its deploy path resolved."""
-    roots = {root: os.path.realpath(root) for root, _ in places}
+    roots = {root: os.path.realpath(root) for root, _unused in places}
     return [os.path.join(roots[root], path) for root, path in places]
 
 

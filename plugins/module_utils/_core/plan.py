@@ -209,8 +209,8 @@ def _cut(notes: list[str]) -> tuple[str, ...]:
 
 def _sudden(project: Project, ledger: Ledger, gone: list[Place], evidence: Evidence) -> list[str]:
     """Return the paths of a mass removal that nothing vouches for."""
-    paths = sorted({path for _, path in gone if path not in project.files})
-    many = len(paths) > MASS and 2 * len(paths) > len({path for _, path in ledger.files})
+    paths = sorted({path for _unused, path in gone if path not in project.files})
+    many = len(paths) > MASS and 2 * len(paths) > len({path for _unused, path in ledger.files})
     if project.policy is not None and project.policy.files is not None:
         return []  # its manifest, which the tree matches, says what there shall be
     if not many or evidence.confirmed or evidence.with_policy.issuperset(paths):

@@ -218,7 +218,7 @@ def publish(
     Raise InvalidError or StoreError; ConflictError when others keep changing the project meanwhile.
     """
     first: Publication | None = None
-    for _ in range(TRIES):
+    for _unused in range(TRIES):
         listing = store.list(tree.project(host, project))
         plan = (
             plan_withdraw(tree, host, project, listing)

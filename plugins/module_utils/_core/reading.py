@@ -29,8 +29,8 @@ def read(store: Store, tree: Tree, place: str, *, base64: bool = False) -> Any:
         raise InvalidError(f"place {shown(place)!r}: it has a control character")
     if place.startswith("/"):
         return _value(store, place, place, base64)
-    host, _, rest = place.partition("/")
-    name, _, rest = rest.partition("/")
+    host, _unused, rest = place.partition("/")
+    name, _unused, rest = rest.partition("/")
     check_name("host", host)
     if name or rest:
         check_name("project", name)
@@ -53,7 +53,7 @@ def _projects(store: Store, tree: Tree, host: str, name: str) -> Mapping[tuple[s
 
 
 def _value(store: Store, key: str, place: str, base64: bool) -> str:
-    item, _ = store.get(key)
+    item, _unused = store.get(key)
     if item is None:
         raise Missing(f"{shown(place)!r} is not in the tree (key {shown(key)})")
     return _decoded(item.value, place, base64)

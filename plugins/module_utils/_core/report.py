@@ -87,7 +87,7 @@ def write_status(store: Store, tree: Tree, outcome: Outcome, by: str, version: s
     """
     key = tree.status(outcome.host, outcome.project)
     status = status_body(outcome, by, version)
-    for _ in range(TRIES):
+    for _unused in range(TRIES):
         item, _revision = store.get(key)
         stored = parse_status(item.value) if item else {"wantedRevision": 0}
         if outcome.revision == UNKNOWN:

@@ -59,7 +59,7 @@ def _request(url: str, body: bytes) -> urllib.request.Request:
     login, at, _host = parts.netloc.rpartition("@")
     headers = {"Content-Type": "application/json"}
     if at:
-        user, _, password = map(urllib.parse.unquote, login.partition(":"))
+        user, _unused, password = map(urllib.parse.unquote, login.partition(":"))
         headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     return urllib.request.Request(  # noqa: S310 (the policy's check lets http and https through only)
         urllib.parse.quote(anonymous(url), safe=_URL), body, headers, method="POST"

@@ -128,7 +128,7 @@ class Transaction:
         ``keep``. What cannot be cleaned up here harms nothing; it is in ``moves`` afterwards.
         """
         self.moves = journal.clean(self.moves)
-        backup.prune(self._policy.backup_dir, [path for _, path in self.backups], self._policy.keep_backups)
+        backup.prune(self._policy.backup_dir, [path for _unused, path in self.backups], self._policy.keep_backups)
         innermost_first = sorted(self.folders, key=lambda place: len("/".join(place)), reverse=True)
         return sorted(place for place in innermost_first if place == (keep, "") or not _remove_quietly(place))
 
