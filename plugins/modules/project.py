@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Writes the deploy policy and the files of one project into the etcd tree, for one host or many.
   - All changes of one host are one etcd transaction, so no reader ever sees half of them. A project that is too
-    big for one transaction (128 operations, 1.5 MiB) gets a manifest in its policy, written last, and
+    big for one transaction (128 operations, 1.5 MiB) gets a manifest in its policy, written first, and
     deployments wait until the tree matches it.
   - Writes nothing that is right already, to the byte.
   - Runs where the task runs, which has to reach etcd and to have the Python packages; usually that is

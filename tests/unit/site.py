@@ -118,6 +118,6 @@ class Site:
         """Return the backups by the path that they are of and their revision."""
         found = {}
         for path in sorted(self.backups.rglob("*_watcherbackup_*")):
-            name, _, rest = str(path.relative_to(self.backups)).rpartition("_watcherbackup_")
+            name, _unused, rest = str(path.relative_to(self.backups)).rpartition("_watcherbackup_")
             found[f"{name}@{rest.rpartition('_')[2]}"] = path.read_bytes()
         return found

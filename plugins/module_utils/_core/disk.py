@@ -161,7 +161,9 @@ def _inspect(parent_fd: int, name: str, place: Place) -> Found:
 
 def read(place: Place, limit: int = -1) -> bytes:
     """Return the content of a regular file, at most ``limit`` bytes of it; no link is followed."""
-    with parent(place) as (fd, name), open(os.open(name, _FILE, dir_fd=fd), "rb") as stream:
+    with parent(place) as (fd, name):
+        file = os.open(name, _FILE, dir_fd=fd)
+    with open(file, "rb") as stream:
         return stream.read(limit)
 
 

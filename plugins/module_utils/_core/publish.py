@@ -156,8 +156,7 @@ def plan_publish(tree: Tree, host: str, project: str, wanted: Wanted, listing: L
         chunks = _chunks(_with_policy(Edit(key, stored.policy, value), edits))
     changes = [edit for chunk in chunks for edit in chunk]
     shown = tuple(edit for edit in changes if edit.before != edit.after)
-    writes = tuple(_write(chunk, tree.project(host, project)) for chunk in chunks)
-    return Publication(writes, shown, listing.revision)
+    return Publication(tuple(_write(chunk) for chunk in chunks), shown, listing.revision)
 
 
 def _same_or_new(policy: Mapping[str, Any], wanted: Wanted, stored: _Stored) -> bytes:
@@ -190,9 +189,9 @@ def _chunks(edits: list[Edit]) -> list[list[Edit]]:
     return chunks
 
 
-def _write(chunk: list[Edit], prefix: str) -> Write:
+def _write(chunk: list[Edit]) -> Write:
     puts = tuple((edit.key, edit.after) for edit in chunk if edit.after is not None)
-    return Write(puts, tuple(edit.key for edit in chunk if edit.after is None), guards=(Guard(prefix, 0),))
+    return Write(puts, tuple(edit.key for edit in chunk if edit.after is None))
 
 
 def plan_withdraw(tree: Tree, host: str, project: str, listing: Listing) -> Publication:
@@ -205,8 +204,7 @@ def plan_withdraw(tree: Tree, host: str, project: str, listing: Listing) -> Publ
         edits.insert(0, Edit(policy, stored.policy, None))
     if not edits:
         return Publication(revision=listing.revision)
-    guard = Guard(tree.project(host, project), 0)
-    return Publication((Write(deletes=(policy,), delete_prefixes=(base,), guards=(guard,)),), tuple(edits))
+    return Publication((Write(deletes=(policy,), delete_prefixes=(base,)),), tuple(edits))
 
 
 def publish(
@@ -229,14 +227,23 @@ def publish(
         if check or not plan.writes:
             return replace(first, revision=plan.revision)
         try:
-            return replace(first, revision=_commit(store, plan, listing.revision))
+            prefix, policy = tree.project(host, project), tree.policy(host, project)
+            return replace(first, revision=_commit(store, plan, listing, prefix, policy))
         except (ConflictError, UnavailableError) as error:
             last: StoreError = error  # read again: it may even have been carried out
     raise last
 
 
-def _commit(store: Store, plan: Publication, revision: int) -> int:
+def _commit(store: Store, plan: Publication, listing: Listing, prefix: str, policy: str) -> int:
+    """Carry the transactions out, unless others change the project in between.
+
+    A key that is gone has no revision to compare. A withdrawal is seen all the same, by the policy.
+    """
+    revision = listing.revision
+    of_policy = next((item.revision for item in listing.items if item.key == policy.encode()), 0)
     for write in plan.writes:
-        guards = tuple(replace(guard, revision=revision) for guard in write.guards)
+        guards = (Guard(prefix, revision), Guard(policy, of_policy, exact=True))
         revision = store.commit(replace(write, guards=guards))
+        if any(key == policy for key, _value in write.puts):
+            of_policy = revision
     return revision

@@ -44,7 +44,7 @@ def test_backup(root: Path, tmp_path: Path) -> None:
 
 def test_backups_of_one_second(root: Path, tmp_path: Path) -> None:
     """A backup whose name is taken gets the next second's; none is overwritten."""
-    paths = [backup.make((str(root), "file"), str(tmp_path / "b"), ".t", WHEN, 5) for _ in range(3)]
+    paths = [backup.make((str(root), "file"), str(tmp_path / "b"), ".t", WHEN, 5) for _unused in range(3)]
     assert [path[-21:-2] for path in paths] == ["2026-01-31_23:59:59", "2026-02-01_00:00:00", "2026-02-01_00:00:01"]
 
 

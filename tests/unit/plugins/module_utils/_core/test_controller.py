@@ -163,7 +163,7 @@ def test_an_emptied_store(world: World, same_cluster: bool) -> None:
     world.states()
     world.store.replace(same_cluster=same_cluster)
     assert world.states() == {"a.com": "held"}
-    for _ in range(20):
+    for _unused in range(20):
         world.store.put("/other")
     assert world.states() == {"a.com": "held"}
     world.put({"a": b"2"})

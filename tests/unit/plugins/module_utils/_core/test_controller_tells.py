@@ -40,7 +40,7 @@ def test_unreachable(world: World, tmp_path: Path) -> None:
     course = unreachable_course(world.store, TREE, "web01", None, "no route", "2026-01-31T10:00:00.000Z", done)
     assert {outcome.project: outcome.state for outcome in course.outcomes} == {"a.com": "failed", "b.com": "deployed"}
     assert tell(world.store, TREE, course, Spool(str(tmp_path / "spool")), version="1") == []
-    item, _ = world.store.get(TREE.status("web01", "a.com"))
+    item, _unused = world.store.get(TREE.status("web01", "a.com"))
     assert item is not None
     assert json.loads(item.value)["msg"] == "host web01, project a.com: no route"
 

@@ -182,4 +182,4 @@ def test_notes_are_bounded() -> None:
 def test_content_that_was_not_sent() -> None:
     """Nothing is ever written for a content that is not there."""
     with pytest.raises(DeployError, match="the content of /srv/a was not sent"):
-        _ = Step("create", ROOT, "a", Found(), File("sha256:0", 1)).content
+        _unused = Step("create", ROOT, "a", Found(), File("sha256:0", 1)).content

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core.errors import
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import MAX_VALUE
 from ansible_collections.watcher.config.plugins.module_utils._core.publish import Publication, Wanted, publish
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Listing, Write
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
 TREE = Tree()
@@ -36,7 +38,7 @@ def store() -> MemoryStore:
 def put(
     store: MemoryStore,
     files: Mapping[str, bytes],
-    policy: Mapping[str, Any] | None = POLICY,
+    policy: Mapping[str, Any] | None = MappingProxyType(POLICY),
     *,
     purge: bool = False,
     check: bool = False,
@@ -165,3 +167,21 @@ def test_a_key_that_is_no_text(store: MemoryStore) -> None:
     assert not put(store, {"a": b"1"}, purge=True).changed
     publish(store, TREE, "web01", "a.com", None)
     assert stored(store) == {}
+
+
+def test_a_withdrawal_in_between_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is put into a project that is gone by then: the tree is read again, and there is no policy to keep."""
+    store = MemoryStore()
+    put(store, {"a": b"1"})
+    listed = store.list
+
+    def list_then_withdraw(prefix: str, **options: Any) -> Listing:
+        found = listed(prefix, **options)
+        if found.items:
+            store.commit(Write(deletes=(TREE.policy("web01", "a.com"), TREE.file("web01", "a.com", "a"))))
+        return found
+
+    monkeypatch.setattr(store, "list", list_then_withdraw)
+    with pytest.raises(InvalidError, match="has no policy for it yet"):
+        put(store, {"b": b"2"}, None)
+    assert listed(TREE.root).items == ()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def store() -> MemoryStore:
 def put(
     store: MemoryStore,
     files: Mapping[str, bytes],
-    policy: Mapping[str, Any] | None = POLICY,
+    policy: Mapping[str, Any] | None = MappingProxyType(POLICY),
     *,
     purge: bool = False,
     check: bool = False,

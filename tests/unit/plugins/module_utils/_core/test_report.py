@@ -116,7 +116,7 @@ def store() -> MemoryStore:
 
 def status(store: MemoryStore) -> dict[str, Any]:
     """Return the stored status."""
-    item, _ = store.get("/watcher.status/web01/a.com")
+    item, _unused = store.get("/watcher.status/web01/a.com")
     assert item is not None
     data: dict[str, Any] = json.loads(item.value)
     return data

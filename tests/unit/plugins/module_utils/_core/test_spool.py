@@ -112,7 +112,7 @@ def test_refused_then_taken(spool: Spool, receiver: Receiver, clock: Clock, code
     assert spool.send_due().sent == 0
     clock.now += 6
     assert spool.send_due().sent == 1
-    assert [path for path, _, _ in receiver.posts] == ["/cb", "/cb"]
+    assert [post[0] for post in receiver.posts] == ["/cb", "/cb"]
     assert spool.names() == []
 
 
@@ -131,7 +131,7 @@ def test_nonsense(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def once() -> None:
-            connection, _ = server.accept()
+            connection, _unused = server.accept()
             with connection:
                 seen = b""
                 while not seen.endswith(b"{}"):  # closing with something unread would reset the connection
@@ -155,7 +155,7 @@ def test_login_and_odd_characters(receiver: Receiver) -> None:
     """User and password of a URL become a header, as in Watcher; other characters are quoted."""
     url = receiver.url.replace("//", "//us%40er:p%3Aw@") + "/\u00fc?a=b&c=%20"
     assert post(url, b"{}") == ""
-    ((path, headers, _),) = receiver.posts
+    ((path, headers, _unused),) = receiver.posts
     assert (path, headers["Authorization"]) == ("/cb/%C3%BC?a=b&c=%20", "Basic dXNAZXI6cDp3")
     assert anonymous(url) == receiver.url + "/\u00fc?a=b&c=%20"
 
