@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.watcher.config.plugins.module_utils._core import VERSION
@@ -73,7 +73,7 @@ class ActionModule(ConnectedAction, ActionBase):
         )
         try:
             course = controller.run()
-        except (AnsibleConnectionFailure, DeployError) as error:
+        except (AnsibleError, DeployError) as error:  # unreachable, no become, no Python …
             done = controller.course.outcomes  # in a round before
             course = unreachable_course(
                 store, tree, arguments["host"], arguments["projects"], str(error), timestamp(), done

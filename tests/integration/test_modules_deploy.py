@@ -13,6 +13,7 @@ from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
 DEPLOY = "watcher.config.deploy"
+CONF = "/watcher/web01/a.com/config.d/ngx.conf"
 
 
 def test_check_mode_and_diff(site: Site, etcd: EtcdServer) -> None:
@@ -141,3 +142,15 @@ def test_store_replaced_removes_nothing(site: Site, etcd: EtcdServer, tmp_path: 
         site.publish(watcher_files=[{"path": "a", "content": "2"}])
         assert site.ran(DEPLOY)["web01"]["changed"] == 1
     assert [(site.out() / name).read_text() for name in ("a", "b")] == ["2", "1"]
+
+
+def test_a_host_that_cannot_be_asked_has_a_status(site: Site, etcd: EtcdServer) -> None:
+    """Whoever waits for an outcome gets one, and what was applied before is not forgotten."""
+    site.publish()
+    site.ran(DEPLOY)
+    etcd.etcdctl("put", CONF, "two")
+    done = site.play(DEPLOY, "-e", "ansible_become_exe=/bin/false", watcher_become=True)
+    assert done.returncode in (2, 4)
+    status = json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher.status/web01/a.com"))
+    assert status["state"] == "failed" and "host web01, project a.com: " in status["msg"]
+    assert 0 < status["revision"] < status["wantedRevision"]
