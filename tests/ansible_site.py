@@ -122,7 +122,7 @@ class Site:
             self._end(process)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End ansible-rulebook, and what it leaves behind: playbooks and their workers have sessions of their own."""
+        """End ansible-rulebook, and the playbooks that it leaves behind in process groups of their own."""
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP)

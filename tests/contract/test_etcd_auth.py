@@ -125,10 +125,10 @@ def test_a_token_that_ends_during_a_watch(opened: Open, etcd_binary: Path) -> No
         store = opened(with_users(server).endpoint, **BOB)
         with store.watch("/w/", 0) as watch:
             revision = put(store, ("/w/a", b"1"))
-            store._session._token = "gone.1"
+            store._client._token = "gone.1"
             put(store, ("/w/a", b"2"))
             assert [event.value for event in events(watch, 2)] == [b"1", b"2"]
-            store._session._token = "gone.2"
+            store._client._token = "gone.2"
             with store.watch("/w/", revision) as second:
                 assert [event.value for event in events(second, 2)] == [b"1", b"2"]
 

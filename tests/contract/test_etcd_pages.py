@@ -21,7 +21,7 @@ Open = Callable[..., EtcdStore]
 def between_pages(store: EtcdStore, act: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let something happen after each page; return the list that pages are noted in."""
     pages: list[Any] = []
-    unary = store._session.unary
+    unary = store._client.unary
 
     def noted(method: str, *arguments: Any, **options: Any) -> Any:
         response = unary(method, *arguments, **options)
@@ -30,7 +30,7 @@ def between_pages(store: EtcdStore, act: Callable[[Any], object], monkeypatch: p
             act(response)
         return response
 
-    monkeypatch.setattr(store._session, "unary", noted)
+    monkeypatch.setattr(store._client, "unary", noted)
     return pages
 
 

@@ -149,7 +149,9 @@ def test_a_host_that_cannot_be_asked_has_a_status(site: Site, etcd: EtcdServer) 
     site.publish()
     site.ran(DEPLOY)
     etcd.etcdctl("put", CONF, "two")
-    done = site.play(DEPLOY, "-e", "ansible_become_exe=/bin/false", watcher_become=True)
+    done = site.play(
+        DEPLOY, "-e", "ansible_become_exe=/bin/false", "-e", "ansible_become_user=nobody", watcher_become=True
+    )
     assert done.returncode in (2, 4)
     status = json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher.status/web01/a.com"))
     assert status["state"] == "failed" and "host web01, project a.com: " in status["msg"]

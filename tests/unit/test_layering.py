@@ -28,9 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors"},
     "channels": {"errors", "connection", "wire"},
     "diagnosis": {"errors", "connection", "channels"},
-    "session": {"errors", "connection", "wire", "channels", "diagnosis"},
-    "etcd_watch": {"errors", "store", "wire", "channels", "diagnosis", "session"},
-    "etcd": {"errors", "keys", "store", "connection", "wire", "session", "etcd_watch"},
+    "client": {"errors", "connection", "wire", "channels", "diagnosis"},
+    "etcd_watch": {"errors", "store", "wire", "channels", "diagnosis", "client"},
+    "etcd": {"errors", "keys", "store", "connection", "wire", "client", "etcd_watch"},
     # publish -> tree -> snapshot (publishing stands below: it shows differences)
     "publish": {"errors", "keys", "policy", "model", "store"},
     "snapshot": {"errors", "keys", "policy", "model", "store"},

@@ -9,11 +9,11 @@ import threading
 from typing import Any
 
 from . import wire
+from .client import Client
 from .connection import Connection
 from .errors import CompactedError, ConflictError
 from .etcd_watch import EtcdWatch
 from .keys import shown
-from .session import Session
 from .store import Guard, KeyValue, Listing, Store, Write
 
 FIRST_PAGE = 16  # keys: 16 MiB if each has the largest value there is
@@ -32,7 +32,7 @@ class EtcdStore:
 
     def __init__(self, connection: Connection) -> None:
         """Open nothing yet."""
-        self._session = Session(connection)
+        self._client = Client(connection)
         self._watches: set[EtcdWatch] = set()
         self._lock = threading.Lock()
 
@@ -71,7 +71,7 @@ class EtcdStore:
         request = messages["TxnRequest"](
             compare=[_compare(guard) for guard in write.guards], success=_operations(messages, write)
         )
-        response = self._session.unary("KV/Txn", request, _named(write), once=True)
+        response = self._client.unary("KV/Txn", request, _named(write), once=True)
         if not response.succeeded:
             seen = " or ".join(f"{shown(guard.prefix)} (seen at revision {guard.revision})" for guard in write.guards)
             raise ConflictError(f"{_named(write)} was not carried out, for {seen} has changed: read again")
@@ -86,7 +86,7 @@ class EtcdStore:
         what = f"watching {shown(prefix)} from revision {start}"
         key, end = _range_of(prefix)
         bounds = {"key": key, "range_end": end}
-        watch = EtcdWatch.open(self._session, {**bounds, "start_revision": start}, what, self._forget)
+        watch = EtcdWatch.open(self._client, {**bounds, "start_revision": start}, what, self._forget)
         with self._lock:
             self._watches.add(watch)
         try:
@@ -103,7 +103,7 @@ class EtcdStore:
             watches = tuple(self._watches)
         for watch in watches:
             watch.close()
-        self._session.close()
+        self._client.close()
 
     def _check_history(self, what: str, bounds: dict[str, bytes], last: int) -> None:
         """Raise CompactedError unless the store has the revision before the one a watch starts at.
@@ -119,7 +119,7 @@ class EtcdStore:
             self._watches.discard(watch)
 
     def _range(self, what: str, **fields: Any) -> Any:
-        return self._session.unary("KV/Range", wire.load().messages["RangeRequest"](**fields), what)
+        return self._client.unary("KV/Range", wire.load().messages["RangeRequest"](**fields), what)
 
 
 def _range_of(prefix: str) -> tuple[bytes, bytes]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from . import wire
 from .channels import Link
+from .client import CallFailed, Client, Metadata
 from .diagnosis import Failure, unreachable
 from .errors import CompactedError, StoreError
-from .session import CallFailed, Metadata, Session
 from .store import Batch, Event
 
 PROGRESS = 5.0  # seconds between two requests for a sign of life
@@ -34,11 +34,11 @@ class Stream:
     the caller has patience.
     """
 
-    def __init__(self, session: Session, link: Link, metadata: Metadata, create: Any) -> None:
+    def __init__(self, client: Client, link: Link, metadata: Metadata, create: Any) -> None:
         """Begin a call on a borrowed link, which is kept until `close`."""
         self.link = link
-        self.patience = session.connection.timeout
-        self._channels = session.channels
+        self.patience = client.connection.timeout
+        self._channels = client.channels
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._requests.put(create)
         self._call = link.method("Watch/Watch")(iter(self._requests.get, None), metadata=metadata)
@@ -104,9 +104,9 @@ class Stream:
 class EtcdWatch:
     """An iterator over batches of whole revisions, and a context manager that closes it."""
 
-    def __init__(self, session: Session, stream: Stream, what: str, on_close: Callable[[EtcdWatch], None]) -> None:
+    def __init__(self, client: Client, stream: Stream, what: str, on_close: Callable[[EtcdWatch], None]) -> None:
         """Take over a stream and wait for etcd to create the watch; see `open`."""
-        self._session, self._stream, self._what, self._on_close = session, stream, what, on_close
+        self._client, self._stream, self._what, self._on_close = client, stream, what, on_close
         self._batches: deque[Batch] = deque()
         self._torn: list[Event] = []
         self.revision = self._create()  # of the member that serves the watch
@@ -114,7 +114,7 @@ class EtcdWatch:
 
     @classmethod
     def open(
-        cls, session: Session, create: dict[str, Any], what: str, on_close: Callable[[EtcdWatch], None]
+        cls, client: Client, create: dict[str, Any], what: str, on_close: Callable[[EtcdWatch], None]
     ) -> EtcdWatch:
         """Return a watch created by the first endpoint that is able to.
 
@@ -123,15 +123,15 @@ class EtcdWatch:
         request = wire.load().messages["WatchRequest"](create_request={**create, "fragment": True})
 
         def attempt(link: Link, metadata: Metadata, timeout: float) -> EtcdWatch:
-            stream = Stream(session, link, metadata, request)
+            stream = Stream(client, link, metadata, request)
             stream.patience = timeout
             try:
-                return cls(session, stream, what, on_close)
+                return cls(client, stream, what, on_close)
             except BaseException:
                 stream.close()
                 raise
 
-        return session.run(attempt, what)
+        return client.run(attempt, what)
 
     def __iter__(self) -> EtcdWatch:
         """Return the watch: it can be read once."""
@@ -205,10 +205,10 @@ class EtcdWatch:
         if failed.code == "DEADLINE_EXCEEDED":
             failure = replace(failure, code="SILENT", details=f"it sent nothing for {SILENCE:g} s")
         if failure.stale_token:
-            self._session.forget_token()
-        self._session.channels.drop(self._stream.link)
+            self._client.forget_token()
+        self._client.channels.drop(self._stream.link)
         self.close()
-        return unreachable([failure], f"{self._what} failed", self._session.connection)
+        return unreachable([failure], f"{self._what} failed", self._client.connection)
 
 
 def _event(event: Any) -> Event:

@@ -31,7 +31,7 @@ class CallFailed(Exception):
         self.code, self.details = code, details
 
 
-class Session:
+class Client:
     """Makes calls with fail-over and a token that is renewed when etcd refuses it."""
 
     def __init__(self, connection: Connection) -> None:
@@ -105,7 +105,7 @@ class Session:
         return failure
 
     def _take_token(self, link: Link, deadline: float) -> str | None:
-        """Return the token of this session, a new one if there is none; None without a user.
+        """Return the token of this client, a new one if there is none; None without a user.
 
         An empty token means that etcd has its authentication off.
         """
