@@ -15,7 +15,7 @@ from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
 pytestmark = [pytest.mark.rulebook, pytest.mark.slow]
-PATIENCE = 60.0  # seconds for one condition
+PATIENCE = 240.0  # seconds for one condition; 100 hosts take a busy machine a minute
 CONF = "/watcher/web01/a.com/config.d/ngx.conf"
 
 

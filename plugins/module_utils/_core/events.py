@@ -78,8 +78,8 @@ class Events:
     One project's changes are one event once none came for ``batch`` seconds. At most ``parallel``
     projects are handed on and not done with, and of a project only one event: what changes
     meanwhile is collected. An event is done with when all its hosts have reported (with ``hold`` 0:
-    at once). Hosts that have not after ``hold`` seconds no longer hold their project up; they
-    are handed on again, with growing pauses, until they report or change.
+    at once). When none of them has for ``hold`` seconds, the silent ones no longer hold their
+    project up; they are handed on again, with growing pauses, until they report or change.
     """
 
     def __init__(
@@ -146,12 +146,14 @@ class Events:
             times += [due for _project, due in self._due()]
         return max(0.0, min(times) - now) if times else None
 
-    def status(self, host: str, project: str, wanted: int) -> None:
+    def status(self, host: str, project: str, wanted: int, now: float) -> None:
         """Note what a host reports: the revision that it tried last, 0 for nothing."""
         self._statuses[(project, host)] = wanted
         handed = self._handed.get(project)
         if handed and handed.waiting.get(host, wanted + 1) <= wanted:
             del handed.waiting[host]
+            if handed.until is not None:  # the run goes on
+                handed.until = now + self._hold
             self._settle(project)
         group = self._waiting.get(project)
         if group and host in group.owed and group.changes[host].revision <= wanted:

@@ -163,7 +163,7 @@ class Source:
 
     def _report(self, found: list[tuple[str, str, int]]) -> None:
         for host, project, wanted in found:
-            self._events.status(host, project, wanted)
+            self._events.status(host, project, wanted, time.monotonic())
 
     def _hand(self, call: Callable[..., object], *args: object) -> None:
         """Let the loop do something, once it has come to what it was handed before."""

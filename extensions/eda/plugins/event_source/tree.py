@@ -82,7 +82,7 @@ options:
     default: 4
   hold:
     description:
-      - Seconds that an event waits for the outcomes of its hosts. Until then further changes of its project are
+      - Seconds that an event waits for the next outcome of its hosts. Until then further changes of its project are
         collected, and a restart repeats it. Hosts without an outcome then get another event, with growing pauses.
       - V(0) does not wait, which suits rulebooks that do not deploy.
     type: float

@@ -173,22 +173,22 @@ def test_one_event_of_a_project_at_a_time() -> None:
     for revision in range(20, 30):
         feed.add(change(revision=revision))
         assert feed.hand(5) == []
-    feed.events.status("h1", "p", 10)
+    feed.events.status("h1", "p", 10, feed.now)
     assert feed.hand() == []
-    feed.events.status("h2", "p", 10)
+    feed.events.status("h2", "p", 10, feed.now)
     assert feed.hand() == []
-    feed.events.status("h2", "p", 11)
+    feed.events.status("h2", "p", 11, feed.now)
     assert [event["revision"] for event in feed.hand()] == [29]
 
 
 def test_a_report_may_come_before_the_hand_over() -> None:
     """A host may be quicker than the queue, an agent for one."""
     feed = Feed(hold=3600)
-    feed.events.status("h1", "p", 10)
+    feed.events.status("h1", "p", 10, feed.now)
     feed.add(change(), change(host="h2"))
     event = feed.take(1)
     assert event is not None
-    feed.events.status("h2", "p", 99)
+    feed.events.status("h2", "p", 99, feed.now)
     assert feed.saved == 0
     feed.events.handed("p", feed.now)
     assert feed.saved == 10
@@ -199,7 +199,7 @@ def test_an_event_is_held_for_so_long(caplog: pytest.LogCaptureFixture) -> None:
     feed = Feed(hold=60)
     feed.add(change(), change(host="h2"))
     feed.hand(1)
-    feed.events.status("h2", "p", 10)
+    feed.events.status("h2", "p", 10, feed.now)
     feed.add(change(revision=20))
     assert feed.events.wait(feed.now) == 60
     assert feed.hand(59.9) == []
@@ -214,7 +214,7 @@ def test_a_host_that_does_not_report_is_tried_again() -> None:
     first = feed.take(1)
     assert first is not None and first["watcher"]["hosts"] == ["h1", "h2"]
     feed.events.handed("p", feed.now)
-    feed.events.status("h2", "p", 10)
+    feed.events.status("h2", "p", 10, feed.now)
     assert feed.saved == 5
     seen, uuids = [], {first["meta"]["uuid"]}
     for pause in (60, 120, 240):
@@ -237,13 +237,25 @@ def test_a_newer_change_does_not_wait_for_what_is_tried_again() -> None:
     feed.hand(1)
     feed.hand(60)
     assert feed.hand(60) == []
-    feed.events.status("h2", "p", 10)
+    feed.events.status("h2", "p", 10, feed.now)
     feed.add(change(host="h3", revision=20))
     (event,) = feed.hand(0.3)
     assert event["hosts"] == ["h1", "h3"]
-    feed.events.status("h1", "p", 10)
-    feed.events.status("h3", "p", 20)
+    feed.events.status("h1", "p", 10, feed.now)
+    feed.events.status("h3", "p", 20, feed.now)
     assert feed.hand(10_000) == [] and feed.saved == 20
+
+
+def test_outcomes_that_trickle_in_prolong_the_hold() -> None:
+    """A run over many hosts takes longer than one: as long as they report, it is at work."""
+    feed = Feed(hold=60)
+    feed.add(*(change(host=f"h{number}") for number in range(5)))
+    feed.hand(1)
+    feed.add(change(revision=20))
+    for number in range(5):
+        assert feed.hand(50) == []
+        feed.events.status(f"h{number}", "p", 10, feed.now)
+    assert len(feed.hand(0)) == 1
 
 
 def test_hold_can_be_off() -> None:
@@ -260,7 +272,7 @@ def test_so_many_projects_at_once() -> None:
     feed = Feed(parallel=2, hold=3600)
     feed.add(*(change(f"p{n}") for n in range(5)))
     assert [event["project"] for event in feed.hand()] == ["p0", "p1"]
-    feed.events.status("h1", "p1", 10)
+    feed.events.status("h1", "p1", 10, feed.now)
     assert [event["project"] for event in feed.hand(0)] == ["p2"]
     assert feed.events.wait(feed.now) == 3600
 
@@ -284,14 +296,14 @@ def test_the_position_passes_nothing_that_is_not_done_with() -> None:
     feed.hand()
     feed.add(change("q", revision=20))
     assert feed.saved == 0
-    feed.events.status("h1", "p", 10)
+    feed.events.status("h1", "p", 10, feed.now)
     assert feed.saved == 10
     assert feed.take(1) is not None
     assert feed.saved == 10
     feed.events.handed("q", feed.now)
     assert feed.saved == 10
     feed.add(change("p", revision=30))
-    feed.events.status("h1", "q", 20)
+    feed.events.status("h1", "q", 20, feed.now)
     assert feed.saved == 20
 
 
@@ -303,8 +315,8 @@ def test_what_is_saved_as_known() -> None:
         Position(7, 5), {("old", "h1"): (2, 5), ("p", "h1"): (0, 0), ("q", "h1"): (0, 0)}
     )  # fmt: skip
     feed.hand()
-    feed.events.status("h1", "p", 10)
-    feed.events.status("h1", "q", 10)
+    feed.events.status("h1", "p", 10, feed.now)
+    feed.events.status("h1", "q", 10, feed.now)
     saved = feed.events.saved()
     assert saved is not None
     assert saved[1] == {("old", "h1"): (2, 5), ("q", "h1"): (1, 10)}
@@ -319,7 +331,7 @@ def test_unsaved() -> None:
     feed.events.saved()
     feed.hand()
     seen.append(feed.events.unsaved)
-    feed.events.status("h1", "p", 10)
+    feed.events.status("h1", "p", 10, feed.now)
     seen.append(feed.events.unsaved)
     assert seen == [False, True, False, True]
 
@@ -327,7 +339,7 @@ def test_unsaved() -> None:
 def test_statuses_of_another_store_are_forgotten() -> None:
     """A store that was replaced counts from the beginning again."""
     feed = Feed(hold=60)
-    feed.events.status("h1", "p", 1000)
+    feed.events.status("h1", "p", 1000, feed.now)
     feed.events.forget_statuses()
     feed.add(change())
     feed.hand(1)

@@ -133,7 +133,7 @@ class World:
         revision = self.store.revision
         for host in run["hosts"]:
             self.disk[(run["project"], host)] = self.there(host, run["project"])
-            self.events.status(host, run["project"], revision)
+            self.events.status(host, run["project"], revision, self.now)
 
     def there(self, host: str, project: str) -> Content:
         """Return what the store holds of a project."""
