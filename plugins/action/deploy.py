@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.watcher.config.plugins.module_utils._core import VERSION
-from ansible_collections.watcher.config.plugins.module_utils._core.apply import timestamp
+from ansible_collections.watcher.config.plugins.module_utils._core.clock import timestamp
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
 from ansible_collections.watcher.config.plugins.module_utils._core.controller import (
     Controller,
@@ -19,7 +20,11 @@ from ansible_collections.watcher.config.plugins.module_utils._core.controller im
     tell,
     unreachable_course,
 )
-from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, WatcherError
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
+    DeployError,
+    InvalidError,
+    WatcherError,
+)
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree, check_name
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
@@ -58,6 +63,8 @@ class ActionModule(ConnectedAction, ActionBase):
     def _validated(self) -> dict[str, Any]:
         arguments: dict[str, Any] = self.validate_argument_spec({**CONNECTION, **OPTIONS})[1]
         arguments["host"] = check_name("host", arguments["host"] or self._variables["inventory_hostname"])
+        if not os.path.isabs(arguments["state_dir"]):
+            raise InvalidError(f"state_dir {arguments['state_dir']!r} is not absolute; give an absolute path")
         for name in arguments["projects"] or ():
             check_name("project", name)
         return arguments

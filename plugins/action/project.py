@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -25,10 +26,16 @@ class ActionModule(ConnectedAction):
         return found
 
     def _found(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(arguments.get("content"), (dict, list)):
+            arguments = {**arguments, "content": json.dumps(arguments["content"], ensure_ascii=False)}
         source = arguments.get("src")
         if not isinstance(source, str) or os.path.isabs(os.path.expanduser(source)):
             return dict(arguments)
         try:
             return {**arguments, "src": self._find_needle("files", source)}
         except AnsibleError as error:
-            raise AnsibleActionFail(f"src {source!r}: {error}") from error
+            if os.path.exists(source):  # a playbook of the collection has no files/ of its own
+                return {**arguments, "src": os.path.abspath(source)}
+            raise AnsibleActionFail(
+                f"src {source!r} is not there: not in files/ of the role or playbook, beside them, or in {os.getcwd()}"
+            ) from error

@@ -30,4 +30,6 @@ def run(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> None:
         result = work()
     except WatcherError as error:
         module.fail_json(msg=str(error))
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
     module.exit_json(**result)

@@ -64,7 +64,7 @@ options:
         required: true
       content:
         description:
-          - The file's content. Exclusive with O(files[].src).
+          - The file's content; data that is not text is written as JSON. Exclusive with O(files[].src).
         type: str
       encoding:
         description:
@@ -84,7 +84,8 @@ options:
   src:
     description:
       - A file or a folder of files, which are published under their names or paths below the folder. A relative
-        path is looked up as M(ansible.builtin.copy) does. O(files) wins where both name a path.
+        path is looked up as M(ansible.builtin.copy) does, then in the current folder. O(files) wins where both name
+        a path. Links to folders are refused.
     type: path
   purge:
     description:

@@ -18,6 +18,7 @@ CORE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_core
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
+    "clock": set(),
     # what is in the tree
     "keys": {"errors"},
     "policy": {"errors", "keys"},
@@ -50,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "command": {"errors", "model"},
     "hooks": {"errors", "policy", "model", "transaction", "command"},
     "apply": {
+        "clock",
         "errors",
         "policy",
         "model",
@@ -66,12 +68,13 @@ ALLOWED: dict[str, set[str]] = {
     # report
     "spool": {"errors", "model"},
     "sender": {"spool"},
-    "report": {"errors", "keys", "model", "store"},
+    "report": {"clock", "errors", "keys", "model", "store"},
     "overview": {"keys", "model", "store", "snapshot", "report"},
     # tree -> reflector -> events
     "reflector": {"errors", "store"},
     "changes": {"errors", "keys", "store", "reflector"},
-    "events": {"reflector", "changes"},
+    "payload": {"changes"},
+    "events": {"reflector", "changes", "payload"},
     "position": {"errors", "reflector", "changes"},
     "source_options": {"errors", "keys", "connection", "changes", "events"},
     "source": {

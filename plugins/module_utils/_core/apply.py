@@ -9,9 +9,10 @@ import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 
 from . import disk, journal
+from .clock import timestamp
 from .diff import differences
 from .errors import DeployError, WatcherError
 from .hooks import Hooks
@@ -23,11 +24,6 @@ from .policy import Policy
 from .sight import attributes_of, look
 from .steps import Attributes, Step
 from .transaction import Transaction
-
-
-def timestamp() -> str:
-    """Return the time as statuses and callbacks spell it: UTC, milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def deploy(

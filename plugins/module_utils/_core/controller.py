@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 
 from .errors import StoreError, WatcherError
 from .evidence import removed_with_policy
-from .keys import Tree
+from .keys import Tree, is_name
 from .model import Outcome, Project
 from .parcel import Parcel
 from .plan import Evidence
-from .report import callback_body, unreachable, write_status
+from .report import callback_body, removed, unreachable, write_status
 from .snapshot import projects as read_projects
 from .snapshot import strays
 from .spool import Spool
@@ -40,6 +40,7 @@ class Course:
     outcomes: list[Outcome] = field(default_factory=list)
     newest: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    asked: Parcel | None = None  # what the host was asked for; None when it could not be
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Controller:
         """Return what came of it; raise StoreError when the tree cannot be read, and what the first `send` raises."""
         course = self.course
         found, parcel = self._read()
+        course.asked = parcel
         outcomes = self.send(replace(parcel, projects=_slim(parcel.projects, {})))
         for _unused in range(ROUNDS - 1):
             questions = self._sorted(outcomes)
@@ -166,21 +168,50 @@ def tell(store: Store, tree: Tree, course: Course, spool: Spool, *, version: str
     """
     problems: list[str] = []
     silent: set[str] = set()
-    for outcome in course.outcomes:
-        if outcome.state == "unknown":
-            continue
+
+    def write(outcome: Outcome) -> None:
+        newest = max(course.newest.get(outcome.project, 0), revision)
         try:
-            newest = max(course.newest.get(outcome.project, 0), revision)
             write_status(store, tree, outcome, "playbook", version, newest)
         except WatcherError as error:
             problems.append(f"host {outcome.host}, project {outcome.project}: the status was not written: {error}")
+
+    for outcome in course.outcomes:
+        if outcome.state != "unknown":
+            write(outcome)
         if outcome.callback and (outcome.ran or outcome.failed):
             problems += _call_back(spool, outcome, silent)
+    try:
+        for outcome in _withdrawn(store, tree, course, asked_for=revision > 0):
+            write(outcome)
+    except WatcherError as error:
+        problems.append(f"the statuses of projects that are gone were not looked at: {error}")
     try:
         problems += spool.send_due(RESEND, silent).problems
     except OSError as error:
         problems.append(f"callbacks that wait could not be read: {error}")
     return problems
+
+
+def _withdrawn(store: Store, tree: Tree, course: Course, *, asked_for: bool) -> list[Outcome]:
+    """Return an outcome for each project with a status that neither the tree nor the host has any more.
+
+    Such a project never got onto the disk, or is gone from it for long; its status would be pending for ever.
+    With ``asked_for`` somebody waits for an outcome of the projects named, also where there is no status.
+    """
+    asked = course.asked
+    if asked is None:
+        return []
+    root = tree.status(asked.host, "x")[:-1]
+    names = [item.key[len(root) :].decode("utf-8", "replace") for item in store.list(root, keys_only=True).items]
+    names += [name for name in asked.names or () if asked_for and name not in names]
+    known = {*course.newest, *(outcome.project for outcome in course.outcomes if outcome.state != "unknown")}
+    gone = [
+        Project(asked.host, name, asked.revision, asked.cluster_id)
+        for name in names
+        if name not in known and is_name(name) and asked.speaks_of(name)
+    ]
+    return [removed(project) for project in gone]
 
 
 def _call_back(spool: Spool, outcome: Outcome, silent: set[str]) -> list[str]:

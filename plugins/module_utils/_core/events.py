@@ -5,37 +5,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .changes import OWED, UNKNOWN, Change, Mark, Owner
+from .payload import event
 from .reflector import Position
 
 logger = logging.getLogger(__name__)
 
 MAX_WAIT = 2.0  # seconds that a first change waits for more, however many keep coming
+GRACE = 5.0  # seconds that hosts without any status keep a place at work
 MAX_PAUSE = 3600.0  # seconds until an event without outcome is handed on again
 MAX_LIMIT = 100_000  # bytes of host names: Linux takes 131,072 for one argument, and a run's limit is one
-NAMESPACE = uuid.UUID("5b0c2a2e-6f0d-5d9e-9a5e-0c6d1a7f3b11")
-
-# Rule engine and run_playbook break on what is beyond the BMP; Ansible would render a {{ in a variable.
-UNCARRIED = re.compile(
-    r"[\x00-\x1f\\\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff\U00010000-\U0010ffff]|\{(?=[{%#])"
-)
-
-
-def escaped(path: str) -> str:
-    r"""Return a path with what cannot be carried as ``\x7b``, ``\u2028`` or ``\U0001f600``; a backslash is ``\x5c``."""
-    return UNCARRIED.sub(lambda found: _escape(ord(found.group())), path)
-
-
-def _escape(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 @dataclass
@@ -70,6 +54,7 @@ class _Handed:
     group: _Group
     waiting: dict[str, int]
     until: float | None = None  # None while it waits to be taken
+    counts: float = 0.0  # until when it keeps one of the places at work
 
 
 class Events:
@@ -128,7 +113,7 @@ class Events:
     def take(self, now: float) -> dict[str, Any] | None:
         """Return the next event that is due, or None; `handed` has to follow."""
         self._expire(now)
-        if len(self._handed) >= self._parallel:
+        if self._busy(now) >= self._parallel:
             return None
         ready = (name for name, due in self._due() if due <= now)
         project = next(ready, None)
@@ -136,14 +121,29 @@ class Events:
 
     def handed(self, project: str, now: float) -> None:
         """Note that the project's event was taken."""
-        self._handed[project].until = now + self._hold
+        handed = self._handed[project]
+        handed.until = now + self._hold
+        strangers = all((project, host) not in self._statuses for host in handed.waiting)
+        handed.counts = (
+            now if handed.waiting.keys() <= handed.group.owed else now + (GRACE if strangers else self._hold)
+        )
         self._settle(project)
+
+    def _busy(self, now: float) -> int:
+        """Return how many projects are at work, as far as one can tell.
+
+        One whose hosts were silent before, or never reported anything and still have not, may be
+        of hosts that no inventory knows: it must not keep others waiting.
+        """
+        return sum(handed.until is None or now < handed.counts for handed in self._handed.values())
 
     def wait(self, now: float) -> float | None:
         """Return in how many seconds `take` may have something, None for not without another change."""
         times = [handed.until for handed in self._handed.values() if handed.until is not None]
-        if len(self._handed) < self._parallel:
+        if self._busy(now) < self._parallel:
             times += [due for _project, due in self._due()]
+        else:
+            times += [handed.counts for handed in self._handed.values() if handed.counts > now]
         return max(0.0, min(times) - now) if times else None
 
     def status(self, host: str, project: str, wanted: int, now: float) -> None:
@@ -153,7 +153,7 @@ class Events:
         if handed and handed.waiting.get(host, wanted + 1) <= wanted:
             del handed.waiting[host]
             if handed.until is not None:  # the run goes on
-                handed.until = now + self._hold
+                handed.until = handed.counts = now + self._hold
             self._settle(project)
         group = self._waiting.get(project)
         if group and host in group.owed and group.changes[host].revision <= wanted:
@@ -260,32 +260,3 @@ def _some(names: list[str]) -> str:
     """Return the first names, and how many there are more."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more
-
-
-def event(cluster_id: int, project: str, changes: list[Change], tries: int = 0) -> dict[str, Any]:
-    """Return the event of a project's changes, which are sorted by host; another try is another event."""
-    hosts = [change.host for change in changes]
-    made_of = [cluster_id, project, [[change.host, change.revision] for change in changes]]
-    made_of += [tries] if tries else []
-    return {
-        "watcher": {
-            "project": project,
-            "hosts": hosts,
-            "revision": max(change.revision for change in changes),
-            "replayed": any(change.replayed for change in changes),
-            "changes": [_described(change) for change in changes],
-        },
-        "meta": {"hosts": list(hosts), "uuid": str(uuid.uuid5(NAMESPACE, json.dumps(made_of)))},
-    }
-
-
-def _described(change: Change) -> dict[str, Any]:
-    """Return a change as events show it."""
-    said: dict[str, Any] = {
-        "host": change.host,
-        "revision": change.revision,
-        "kind": "changed" if change.mark[0] else "removed",
-        "policy_changed": change.policy_changed,
-        "files": [{"path": escaped(path), "action": change.files[path]} for path in sorted(change.files)],
-    }
-    return {**said, "files_cut": change.files_cut} if change.files_cut else said

@@ -87,8 +87,8 @@ class Project:
         if not wrong and not surplus:
             return ""
         return (
-            f"{len(wrong)} of {len(manifest)} files of the policy's manifest are not in the tree yet"
-            f" and {len(surplus)} are not in it (such as {min(wrong + surplus)!r})"
+            f"the tree differs from the manifest in the policy (field files): {len(wrong)} of {len(manifest)} files are"
+            f" missing or different and {len(surplus)} are too many (such as {min(wrong + surplus)!r})"
         )
 
 

@@ -88,7 +88,8 @@ def table(entries: Iterable[dict[str, Any]]) -> list[str]:
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     status = entry["status"]
-    message = "; ".join(filter(None, [str(status.get("msg") or ""), *entry["problems"]]))
+    said = str(status.get("msg") or "")
+    message = "; ".join(filter(None, [said, *(problem for problem in entry["problems"] if problem not in said)]))
     wanted = max(entry["newest"], int(status.get("wantedRevision", 0)))
     cells = (
         entry["host"],

@@ -144,7 +144,9 @@ def _unready(project: Project, policy: Policy) -> Plan | None:
             why = f"policy field {name} is not supported by this version; leave it out"
             return Plan("failed", f"{project.where}: {why}")
     if project.unmatched:
-        return Plan("waiting", f"{project.where}: {project.unmatched}; nothing changes until they are published")
+        return Plan(
+            "waiting", f"{project.where}: {project.unmatched}; nothing is deployed until the project is published again"
+        )
     return None
 
 

@@ -17,6 +17,7 @@ from .keys import CONTROL, check_path, check_prefix
 
 MAX_VALUE = 1 << 20  # bytes of one value of the tree
 MAX_TIMEOUT = 86400  # seconds; a command that needs a day is not a deploy hook
+NULLABLE = ("backupDir", "beforeCmd", "afterCmd", "callback")  # the old daemon took null for empty
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -164,6 +165,8 @@ class Policy:
             if name not in checks:
                 raise InvalidError(f"{where}: unknown policy field {_found(name)}; allowed are {', '.join(checks)}")
             attribute, check = checks[name]
+            if value is None and name in NULLABLE:
+                continue
             try:
                 values[attribute] = check(value)
             except ValueError as error:

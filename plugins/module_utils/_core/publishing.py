@@ -39,6 +39,10 @@ class Request:
         if self.state == "absent":
             return None
         files = _read_source(self.src) if self.src else {}
+        given = [item["path"] for item in self.files or ()]
+        twice = next((path for path in given if given.count(path) > 1), None)
+        if twice is not None:
+            raise InvalidError(f"project {self.project}: files names {twice!r} twice; leave one of them out")
         for item in self.files or ():
             files[item["path"]] = _content(item)
         return Wanted(self.policy, files, self.purge)
@@ -84,11 +88,19 @@ def _unreadable(error: OSError) -> None:
 
 
 def _read_source(source: str) -> dict[str, bytes]:
-    """Return the files of a folder by their path below it, or the one file by its name; links are followed."""
+    """Return the files of a folder by their path below it, or the one file by its name.
+
+    A link to a file is followed, one to a folder refused: it may lead anywhere, or in a circle.
+    """
     if not os.path.isdir(source):
         return {os.path.basename(source): _read(source)}
     files = {}
-    for folder, _folders, names in os.walk(source, onerror=_unreadable, followlinks=False):
+    for folder, folders, names in os.walk(source, onerror=_unreadable, followlinks=False):
+        for path in (os.path.join(folder, name) for name in folders):
+            if os.path.islink(path):
+                raise InvalidError(
+                    f"src {path!r} is a link to a folder, which is not followed; publish the folder itself"
+                )
         for name in names:
             path = os.path.join(folder, name)
             files[os.path.relpath(path, source)] = _read(path)
@@ -104,6 +116,8 @@ def publish_for_hosts(store: Store, tree: Tree, request: Request) -> dict[str, A
     """
     wanted = request.wanted()
     hosts = [check_name("host", host) for host in dict.fromkeys(request.hosts)]
+    if not hosts:
+        raise InvalidError(f"project {request.project}: hosts is empty; name at least one host of the tree")
     check_name("project", request.project)
     if wanted is not None:
         validate(wanted, f"project {request.project}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .clock import timestamp
 from .errors import ConflictError
 from .keys import Tree
 from .model import Outcome, Project
@@ -104,6 +105,23 @@ def write_status(store: Store, tree: Tree, outcome: Outcome, by: str, version: s
             continue
         return True
     raise ConflictError(f"status {key}: others keep writing it")
+
+
+def removed(project: Project) -> Outcome:
+    """Return the outcome of a project of which nothing is left, in the tree or on the host."""
+    when = timestamp()
+    digest = project.digest
+    return Outcome(
+        project.host,
+        project.name,
+        "removed",
+        project.revision,
+        project.revision,
+        digest,
+        0,
+        started=when,
+        finished=when,
+    )
 
 
 def unreachable(project: Project, why: str, when: str) -> Outcome:

@@ -13,13 +13,16 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.controller import (
     LITTLE,
+    Controller,
     tell,
     unreachable_course,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import UnavailableError
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
+from ansible_collections.watcher.config.plugins.module_utils._core.report import parse_status
 from ansible_collections.watcher.config.plugins.module_utils._core.result import task_result
 from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.tests.unit.world import World
 
 TREE = Tree()
@@ -95,3 +98,29 @@ def test_a_spool_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     world.put({"a": b"1"}, callback="http://good/")
     problems = tell(world.store, TREE, world.run(), Spool(str(tmp_path / "spool")), version="1")
     assert "the callback could not be stored" in problems[0]
+
+
+def state(world: World, project: str) -> str:
+    """Return the state that the tree has of a project."""
+    item, _revision = world.store.get(TREE.status("web01", project))
+    assert item is not None
+    return str(parse_status(item.value)["state"])
+
+
+def test_a_project_of_which_nothing_is_left(world: World, tmp_path: Path) -> None:
+    """One that never got onto the disk is told as removed; so is one that somebody waits for, and no other."""
+    spool = Spool(str(tmp_path / "spool"))
+    world.store.put(TREE.policy("web01", "a.com"), b'{"deployPath": "relative"}')
+    tell(world.store, TREE, world.run(), spool, version="1")
+    assert state(world, "a.com") == "failed"
+    world.store.commit(Write(delete_prefixes=(TREE.project("web01", "a.com"),)))
+    assert tell(world.store, TREE, world.run(), spool, version="1") == []
+    assert state(world, "a.com") == "removed"
+    revision = world.store.revision
+    tell(world.store, TREE, world.run(), spool, version="1")
+    assert world.store.revision == revision
+    course = Controller(world.store, TREE, "web01", lambda _parcel: [], ["b.com"]).run()
+    tell(world.store, TREE, course, spool, version="1")
+    assert world.store.revision == revision
+    tell(world.store, TREE, course, spool, version="1", revision=revision)
+    assert state(world, "b.com") == "removed"

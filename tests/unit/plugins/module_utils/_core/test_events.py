@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.changes import OWED, Change
-from ansible_collections.watcher.config.plugins.module_utils._core.events import MAX_LIMIT, Events, escaped
+from ansible_collections.watcher.config.plugins.module_utils._core.events import MAX_LIMIT, Events
+from ansible_collections.watcher.config.plugins.module_utils._core.payload import escaped
 from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position
 
 
@@ -270,11 +271,27 @@ def test_hold_can_be_off() -> None:
 def test_so_many_projects_at_once() -> None:
     """The others wait their turn, in the order in which they changed."""
     feed = Feed(parallel=2, hold=3600)
+    for number in range(5):
+        feed.events.status("h1", f"p{number}", 1, feed.now)
     feed.add(*(change(f"p{n}") for n in range(5)))
     assert [event["project"] for event in feed.hand()] == ["p0", "p1"]
     feed.events.status("h1", "p1", 10, feed.now)
     assert [event["project"] for event in feed.hand(0)] == ["p2"]
     assert feed.events.wait(feed.now) == 3600
+
+
+def test_hosts_that_nobody_knows_keep_no_place() -> None:
+    """Those without any status keep one for some seconds only, and none when they are tried again."""
+    feed = Feed(parallel=1, hold=60)
+    feed.add(change("ghost"), change("real"))
+    assert [event["project"] for event in feed.hand(1)] == ["ghost"]
+    assert feed.events.wait(feed.now) == 5
+    assert [event["project"] for event in feed.hand(5)] == ["real"]
+    feed.events.status("h1", "real", 10, feed.now)
+    feed.events.status("h1", "other", 5, feed.now)
+    assert [event["project"] for event in feed.hand(60)] == ["ghost"]
+    feed.add(change("other", revision=20))
+    assert [event["project"] for event in feed.hand(1)] == ["other"]
 
 
 def test_more_hosts_than_a_run_can_be_limited_to() -> None:

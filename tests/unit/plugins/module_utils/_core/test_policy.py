@@ -33,6 +33,7 @@ def test_the_old_daemons_policy() -> None:
     assert (policy.after_cmd, policy.callback) == ("nginx -s reload", "http://127.0.0.1:9091/cb?x=1")
     assert (policy.cmd_timeout, policy.on_failure, policy.keep_backups, policy.files) == (30, "rollback", 10, None)
     assert parse(backupDir="", beforeCmd="", afterCmd="", callback="") == Policy("/srv")
+    assert parse(backupDir=None, beforeCmd=None, afterCmd=None, callback=None) == Policy("/srv")
 
 
 DIGEST = "sha256:" + "0" * 64
@@ -75,17 +76,17 @@ def test_good(name: str, value: Any, expected: Any) -> None:
 
 
 PATHS = ["", "srv", "./srv", "~/srv", "/a/../b", "/a/.", "/a\0b", "/a\nb", "/\ud800", 1, None, True, ["/srv"], {}]
-TEXTS = ["a\0b", "\ud800", 1, None, True, ["true"], {"a": 1}]
+TEXTS = ["a\0b", "\ud800", 1, True, ["true"], {"a": 1}]
 BAD: list[tuple[str, list[Any], str]] = [
     ("deployPath", PATHS, "an absolute path without . or .. segments"),
-    ("backupDir", PATHS[1:], "an absolute path"),
+    ("backupDir", [value for value in PATHS[1:] if value is not None], "an absolute path"),
     ("beforeCmd", TEXTS, "text without NUL"),
     ("afterCmd", TEXTS, "text without NUL"),
-    ("checkCmd", TEXTS, "text without NUL"),
+    ("checkCmd", [*TEXTS, None], "text without NUL"),
     (
         "callback",
         ["ftp://x", "file:///etc/passwd", "http://", "x", "//x", "http://a b", "http://a\n", "http://a:x", "http://a:0",
-         "http://a:99999", "http://[", "http:///x", 1, None, []],
+         "http://a:99999", "http://[", "http:///x", 1, []],
         "an http:// or https:// URL, or empty",
     ),
     ("mode", [420, "rw", "8", "0888", "12345", "0644 ", "+x", "\u0660644", None, 6.0, ["0644"], ""], "octal digits"),
