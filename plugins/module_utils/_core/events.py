@@ -17,7 +17,7 @@ from .reflector import Position
 logger = logging.getLogger(__name__)
 
 MAX_WAIT = 2.0  # seconds that a first change waits for more, however many keep coming
-GRACE = 5.0  # seconds that hosts without any status keep a place at work
+GRACE = 15.0  # seconds that hosts without any status keep a place at work; a run that finds no host takes one
 MAX_PAUSE = 3600.0  # seconds until an event without outcome is handed on again
 MAX_LIMIT = 100_000  # bytes of host names: Linux takes 131,072 for one argument, and a run's limit is one
 
