@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,11 @@ def test_a_source_that_cannot_be_read(store: MemoryStore, tmp_path: Path, what: 
 
 
 @contextlib.contextmanager
-def ordinary_user(folder: Path) -> Iterator[None]:
-    """Be somebody whom a closed folder keeps out; root is nobody meanwhile, who may reach ``folder``."""
+def ordinary_user() -> Iterator[None]:
+    """Be somebody whom a closed folder keeps out; root is nobody meanwhile."""
     if os.geteuid() != 0:
         yield
         return
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
     os.seteuid(65534)
     try:
         yield
@@ -113,13 +112,16 @@ def ordinary_user(folder: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_folder_that_cannot_be_read(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read(store: MemoryStore) -> None:
     """A sub-folder that is closed is an error: a purge would remove its files."""
-    (tmp_path / "src" / "closed").mkdir(parents=True)
-    (tmp_path / "src" / "closed").chmod(0)
-    (tmp_path / "src" / "good").write_bytes(b"1")
-    with ordinary_user(tmp_path), pytest.raises(InvalidError, match="closed"):
-        ask(store, src=str(tmp_path / "src"), purge=True)
+    with tempfile.TemporaryDirectory() as source:
+        os.chmod(source, 0o755)
+        (Path(source) / "good").write_bytes(b"1")
+        closed = Path(source) / "closed"
+        closed.mkdir(mode=0)
+        with ordinary_user(), pytest.raises(InvalidError, match="closed"):
+            ask(store, src=source, purge=True)
+        closed.chmod(0o700)
     assert store.revision == 1
 
 
