@@ -115,7 +115,7 @@ def ordinary_user() -> Iterator[None]:
 def test_a_folder_that_cannot_be_read(store: MemoryStore) -> None:
     """A sub-folder that is closed is an error: a purge would remove its files."""
     with tempfile.TemporaryDirectory() as source:
-        os.chmod(source, 0o755)
+        Path(source).chmod(0o755)
         (Path(source) / "good").write_bytes(b"1")
         closed = Path(source) / "closed"
         closed.mkdir(mode=0)
