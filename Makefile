@@ -1,5 +1,6 @@
 # make test   sets up .venv (once) and runs every check; needs git, make and Python 3.11 or newer
 # make fast   the checks that take seconds
+# make test-hosts   the role and the agent on real hosts; needs root and apt, says so and does nothing without
 # make demo   shows the product at work; sets up only what that needs
 # make docs   builds the HTML documentation in .cache/html
 PYTHON ?= python3
@@ -15,8 +16,8 @@ WITH_JAVA = JAVA_HOME="$$($(BIN)/python tools/java_home.py)"
 WITH_ETCD_34 = WATCHER_ETCD_34="$$($(BIN)/python tools/debian_etcd.py)"
 
 .NOTPARALLEL:
-.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units integration docs build release bench demo clean
-test: fast contract sanity units integration docs build demo
+.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units integration test-hosts docs build release bench demo clean
+test: fast contract sanity units integration test-hosts docs build demo
 fast: lint types unit docs-lint
 
 .venv/bin/pip:
@@ -46,6 +47,7 @@ unit: setup
 	$(BIN)/pytest -q
 docs-lint: setup
 	$(BIN)/python tools/source_docs.py
+	$(BIN)/python tools/role_docs.py
 	$(BIN)/antsibull-changelog lint
 	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck --check-extra-docs-refs .
 contract: setup
@@ -55,7 +57,9 @@ sanity: setup
 units: setup
 	$(BIN)/python tools/run_ansible_test.py units --venv --color no $(UNITS)
 integration: setup
-	$(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration
+	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration tests/faults
+test-hosts: setup
+	$(BIN)/pytest -q tests/hosts
 docs: setup
 	rm -rf .cache/rst && mkdir -p -m 700 .cache/rst
 	$(BIN)/antsibull-docs --config-file docs/site/antsibull-docs.cfg collection --use-current --squash-hierarchy --fail-on-error --cleanup everything --dest-dir .cache/rst watcher.config

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from . import event_source, lookup, publishing, rulebook
+from . import agent, event_source, lookup, publishing, rulebook
 from .figures import Figure, table
 from .ground import say
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "lookup": lookup.measure,
     "source": event_source.measure,
     "rulebook": rulebook.measure,
+    "agent": agent.measure,
 }
 
 

@@ -14,7 +14,6 @@ import contextlib
 import random
 import runpy
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +24,7 @@ import grpc
 
 from ansible_collections.watcher.config.plugins.module_utils._core import wire
 
-from . import ROOT, SOURCE
+from . import SOURCE
 from .figures import Figure
 from .ground import Ground, say
 
@@ -106,12 +105,8 @@ def p95(samples: list[float]) -> float:
 @contextmanager
 def writer(ground: Ground) -> Iterator[Writer]:
     """Run the process that puts."""
-    command = [sys.executable, "-m", "benchmarks.writer", ground.server.endpoint]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Writer(process)
-        finally:
-            process.kill()
+    with ground.putting() as process:
+        yield Writer(process)
 
 
 @asynccontextmanager

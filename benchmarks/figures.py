@@ -14,7 +14,7 @@ HEAD = ("what", "median (min-max)", "limit or peer", "ratio", "goal", "within")
 
 @dataclass(frozen=True)
 class Figure:
-    """Samples in seconds, beside a limit in seconds or the samples of a peer from the same run.
+    """Samples, beside a limit or the samples of a peer from the same run; all in ``unit``, by default seconds.
 
     ``at_most`` is the goal of the ratio to either; None where there is no goal and the figure only informs.
     """
@@ -25,6 +25,7 @@ class Figure:
     peer: str = ""
     peer_samples: Sequence[float] = ()
     at_most: float | None = None
+    unit: str = "s"
 
     @property
     def ratio(self) -> float | None:
@@ -39,26 +40,28 @@ class Figure:
 
     def cells(self) -> tuple[str, ...]:
         """Return the figure as a row of the table."""
-        beside = f"{self.peer}: {spread(self.peer_samples)}" if self.peer_samples else ""
+        beside = f"{self.peer}: {spread(self.peer_samples, self.unit)}" if self.peer_samples else ""
         return (
             self.what,
-            spread(self.samples),
-            shown(self.limit) if self.limit is not None else beside,
+            spread(self.samples, self.unit),
+            shown(self.limit, self.unit) if self.limit is not None else beside,
             "" if self.ratio is None else f"{self.ratio:.3g}",
             "" if self.at_most is None else f"<= {self.at_most:g}",
             {True: "yes", False: "NO", None: ""}[self.within],
         )
 
 
-def shown(seconds: float) -> str:
-    """Return a time with a unit that fits it."""
-    return f"{seconds:.2f} s" if abs(seconds) >= 1 else f"{seconds * 1000:.{1 if abs(seconds) < 0.1 else 0}f} ms"
+def shown(value: float, unit: str = "s") -> str:
+    """Return a value with its unit, a time with one that fits it."""
+    if unit != "s":
+        return f"{value:.2f} {unit}"
+    return f"{value:.2f} s" if abs(value) >= 1 else f"{value * 1000:.{1 if abs(value) < 0.1 else 0}f} ms"
 
 
-def spread(samples: Sequence[float]) -> str:
+def spread(samples: Sequence[float], unit: str = "s") -> str:
     """Return the median, the extremes and the count of samples."""
-    extremes = f" ({shown(min(samples))} - {shown(max(samples))})" if len(samples) > 1 else ""
-    return f"{shown(median(samples))}{extremes} n={len(samples)}"
+    extremes = f" ({shown(min(samples), unit)} - {shown(max(samples), unit)})" if len(samples) > 1 else ""
+    return f"{shown(median(samples), unit)}{extremes} n={len(samples)}"
 
 
 def table(figures: Iterable[Figure]) -> str:

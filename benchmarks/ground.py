@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -110,6 +111,16 @@ class Ground:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return seconds
+
+    @contextmanager
+    def putting(self) -> Iterator[subprocess.Popen[str]]:
+        """Run `benchmarks.writer`: it puts the keys that it reads, and says when."""
+        command = [sys.executable, "-m", "benchmarks.writer", self.server.endpoint]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def _remove(self) -> None:
         self.store.close()

@@ -27,6 +27,8 @@ STOP = 10.0  # seconds that ansible-rulebook has to end
 class Site:
     """Hosts that share this machine: each has a state folder and deploys below a folder of its own."""
 
+    patience = 120.0  # seconds that a playbook has
+
     def __init__(self, folder: Path, endpoint: str, hosts: list[str]) -> None:
         """Write the inventory; ``endpoint`` is etcd's."""
         self.folder = folder
@@ -37,6 +39,7 @@ class Site:
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
             "watcher_state_dir": f"{folder}/{{{{ inventory_hostname }}}}/state",
+            "watcher_config": f"{folder}/{{{{ inventory_hostname }}}}/watcher.ini",  # not this machine's
         }
         inventory = {"all": {"hosts": {host: {} for host in hosts}, "vars": variables}}
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
@@ -85,7 +88,13 @@ class Site:
             (self.folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
             command += ["-e", f"@{self.folder}/variables.json"]
         return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=self.patience,
+            check=False,
         )
 
     def ran(self, playbook: str, *arguments: str, **variables: Any) -> dict[str, dict[str, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -31,12 +32,17 @@ class Authority:
         builder = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), True)
         self._write(self.certificate, builder.add_extension(usage, True))
 
-    def issue(self, name: str, *, host: str = "127.0.0.1", valid_for: int = 1) -> tuple[Path, Path]:
-        """Return paths of a certificate, good for server and client, and its key; valid for so many days."""
+    def issue(
+        self, name: str, *, host: str = "127.0.0.1", also: Sequence[str] = (), valid_for: int = 1
+    ) -> tuple[Path, Path]:
+        """Return paths of a certificate, good for server and client, and its key; valid for so many days.
+
+        It is good for the host and ``also`` for others, names or addresses.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, key_file = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = self._builder(_named(name), key, valid_for).add_extension(_alternative(host), False)
+        builder = self._builder(_named(name), key, valid_for).add_extension(_alternatives(host, *also), False)
         self._write(certificate, builder.add_extension(usages, False))
         key_file.write_bytes(
             key.private_bytes(
@@ -68,8 +74,12 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _alternative(host: str) -> x509.SubjectAlternativeName:
+def _alternatives(*hosts: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([_alternative(host) for host in hosts])
+
+
+def _alternative(host: str) -> x509.GeneralName:
     try:
-        return x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+        return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.SubjectAlternativeName([x509.DNSName(host)])
+        return x509.DNSName(host)

@@ -57,8 +57,9 @@ class EtcdServer:
     """One etcd server on fixed loopback ports; a context manager that starts and removes it.
 
     ``tls`` makes it serve TLS only, with a certificate of `authority`; ``mutual`` makes it
-    demand one of its clients too. ``flags`` are more flags of etcd. Data outlives `kill` and
-    `restart`, and goes with `wipe` and the end of the context.
+    demand one of its clients too. ``flags`` are more flags of etcd, ``listen`` are addresses of this
+    machine that it serves beside the loopback. Data outlives `kill` and `restart`, and goes with
+    `wipe` and the end of the context.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class EtcdServer:
         mutual: bool = False,
         flags: Sequence[str] = (),
         port: int | None = None,
+        listen: Sequence[str] = (),
     ) -> None:
         """Choose ports and make certificates; start nothing."""
         self.binary = binary or etcd_35()
@@ -76,6 +78,7 @@ class EtcdServer:
         self.tls = tls or mutual
         self.mutual = mutual
         self.flags = tuple(flags)
+        self.listen = tuple(listen)
         self.name = "etcd"
         self.port, self.peer_port = (port, *free_ports(1)) if port else free_ports(2)
         self.peers = {self.name: self.peer_port}
@@ -84,7 +87,7 @@ class EtcdServer:
         self._starts = 0
         if self.tls:
             self.authority = Authority(self.folder / "tls")
-            self._certificate, self._key = self.authority.issue("server")
+            self._certificate, self._key = self.authority.issue("server", also=self.listen)
             self.client_cert, self.client_key = self.authority.issue("client")
 
     @property
@@ -211,12 +214,13 @@ class EtcdServer:
         self.process.send_signal(number)
 
     def _command(self) -> list[str]:
+        more = [f"{'https' if self.tls else 'http'}://{address}:{self.port}" for address in self.listen]
         options = {
             "name": self.name,
             "data-dir": str(self.folder / "data"),
             "logger": "zap",  # 3.4 has another default
             "bcrypt-cost": "4",  # a password costs 1 ms instead of 60
-            "listen-client-urls": self.endpoint,
+            "listen-client-urls": ",".join([self.endpoint, *more]),
             "advertise-client-urls": self.endpoint,
             "listen-peer-urls": f"http://127.0.0.1:{self.peer_port}",
             "initial-advertise-peer-urls": f"http://127.0.0.1:{self.peer_port}",

@@ -36,6 +36,7 @@ from ansible_collections.watcher.config.plugins.modules.deploy import OPTIONS
 from ansible_collections.watcher.config.plugins.plugin_utils.controller import ConnectedAction, spool_folder
 
 INLINE = 512 * 1024  # characters of a parcel that go along with the module; larger ones travel as a file
+HOST_PATHS = ("state_dir", "config")  # options that only the host can make use of
 
 
 class ActionModule(ConnectedAction, ActionBase):
@@ -63,8 +64,9 @@ class ActionModule(ConnectedAction, ActionBase):
     def _validated(self) -> dict[str, Any]:
         arguments: dict[str, Any] = self.validate_argument_spec({**CONNECTION, **OPTIONS})[1]
         arguments["host"] = check_name("host", arguments["host"] or self._variables["inventory_hostname"])
-        if not os.path.isabs(arguments["state_dir"]):
-            raise InvalidError(f"state_dir {arguments['state_dir']!r} is not absolute; give an absolute path")
+        for name in HOST_PATHS:
+            if not os.path.isabs(arguments[name]):
+                raise InvalidError(f"{name} {arguments[name]!r} is not absolute; give an absolute path")
         for name in arguments["projects"] or ():
             check_name("project", name)
         return arguments
@@ -74,7 +76,7 @@ class ActionModule(ConnectedAction, ActionBase):
             store,
             tree,
             arguments["host"],
-            lambda parcel: self._send(parcel, arguments["state_dir"]),
+            lambda parcel: self._send(parcel, {name: arguments[name] for name in HOST_PATHS}),
             arguments["projects"],
             arguments["confirm"],
         )
@@ -95,9 +97,9 @@ class ActionModule(ConnectedAction, ActionBase):
             return []
         return tell(store, tree, course, Spool(spool_folder()), version=VERSION, revision=arguments["revision"])
 
-    def _send(self, parcel: Parcel, state_dir: str) -> list[Outcome]:
+    def _send(self, parcel: Parcel, paths: dict[str, str]) -> list[Outcome]:
         packed = pack(parcel)
-        sent = {"state_dir": state_dir}
+        sent = dict(paths)
         if len(packed) <= INLINE:
             sent["parcel"] = packed.decode()
         else:

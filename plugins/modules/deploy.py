@@ -17,6 +17,8 @@ description:
   - Files whose keys are gone are removed, with a backup where the policy has a C(backupDir). A removal that looks like
     an accident is held until it is confirmed.
   - What a host has deployed is remembered in O(state_dir).
+  - The host decides. What the file of its agent, O(config), allows policies holds here, too. A policy that asks for
+    another folder or command is refused with what it asked for and what is allowed; nothing of it is carried out.
   - Projects that fail make the task fail after all other projects of the host were deployed.
   - Callbacks that are not taken wait in C(watcher/spool) below C(ANSIBLE_HOME) on the controller; this and later
     runs send them again, with growing pauses, for a day at most.
@@ -52,6 +54,15 @@ options:
         share one.
     type: path
     default: /var/lib/watcher
+  config:
+    description:
+      - The agent's INI file on the host. Its section C([security]) says below which folders policies may deploy
+        (C(deploy_roots)), which commands they may run (C(commands)) and as whom (C(run_as)).
+      - A file that cannot be read, or is wrong, refuses every deployment. Without the file, or without the section
+        in it, everything is allowed.
+    type: path
+    default: /etc/watcher/watcher.ini
+    version_added: 0.2.0
   revision:
     description:
       - An etcd revision that somebody waits for; the status is brought up to it even when nothing changed. The
@@ -140,6 +151,7 @@ from ..module_utils._core.errors import InvalidError
 from ..module_utils._core.host import deploy_all
 from ..module_utils._core.ledger import State
 from ..module_utils._core.parcel import unpack
+from ..module_utils._core.settings import CONFIG, read_rules
 from ..module_utils.module import CONNECTION, run
 
 OPTIONS = {
@@ -147,6 +159,7 @@ OPTIONS = {
     "host": {"type": "str"},
     "confirm": {"type": "bool", "default": False},
     "state_dir": {"type": "path", "default": "/var/lib/watcher"},
+    "config": {"type": "path", "default": CONFIG},
     "revision": {"type": "int", "default": 0},
     "parcel": {"type": "str", "no_log": True},
     "parcel_file": {"type": "path"},
@@ -168,8 +181,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec={**CONNECTION, **OPTIONS}, supports_check_mode=True)
 
     def work() -> dict[str, Any]:
-        state = State(module.params["state_dir"])
-        outcomes = deploy_all(unpack(received(module)), state, check=module.check_mode, diff=module._diff)
+        state, rules = State(module.params["state_dir"]), read_rules(module.params["config"])
+        parcel = unpack(received(module))
+        outcomes = deploy_all(parcel, state, check=module.check_mode, diff=module._diff, rules=rules)
         return {"changed": False, "outcomes": [outcome.to_json() for outcome in outcomes]}
 
     run(module, work)

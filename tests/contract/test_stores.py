@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
     CompactedError,
     ConflictError,
+    RewoundError,
     StoreError,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Guard, KeyValue, Store, Write
@@ -100,7 +101,7 @@ def test_list_at_a_compacted_revision(subject: Subject) -> None:
 
 def test_list_at_a_revision_still_to_come(store: Store) -> None:
     """That revision is another store's."""
-    with pytest.raises(CompactedError):
+    with pytest.raises(RewoundError):
         store.list("/w/", revision=99)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.watcher.config.tests.agent_site import AgentSite
 from ansible_collections.watcher.config.tests.ansible_site import Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
@@ -26,3 +27,12 @@ def site(etcd: EtcdServer, tmp_path: Path) -> Site:
     """Return a controller with the host web01 and an empty tree."""
     etcd.etcdctl("del", "--prefix", "/")
     return Site(tmp_path, etcd.endpoint, ["web01"])
+
+
+@pytest.fixture
+def host(etcd: EtcdServer, tmp_path: Path) -> Iterator[AgentSite]:
+    """Return the host web01 of an empty tree, for its agent."""
+    etcd.etcdctl("del", "--prefix", "/")
+    site = AgentSite(tmp_path, etcd)
+    yield site
+    site.close()

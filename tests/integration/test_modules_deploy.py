@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
@@ -156,3 +157,65 @@ def test_a_host_that_cannot_be_asked_has_a_status(site: Site, etcd: EtcdServer) 
     status = json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher.status/web01/a.com"))
     assert status["state"] == "failed" and "host web01, project a.com: " in status["msg"]
     assert 0 < status["revision"] < status["wantedRevision"]
+
+
+def test_the_host_decides(site: Site, etcd: EtcdServer) -> None:
+    """What its file does not allow is refused, with what was asked for and what is allowed; nothing is carried out."""
+    out, outside = site.out(), site.folder / "outside"
+    limit(site, f"deploy_roots = {out}\ncommands = true, touch {out}/ran")
+    out.mkdir()
+    (out / "link").symlink_to(outside)
+    asked = {
+        "path": ({"deployPath": str(outside)}, f"deployPath asks for '{outside}'"),
+        "link": ({"deployPath": f"{out}/link/x"}, f"deployPath asks for '{out}/link/x', which leads to '{outside}/x'"),
+        "backup": ({"backupDir": str(outside)}, f"backupDir asks for '{outside}'"),
+        "before": ({"beforeCmd": f"touch {out}/run"}, f"beforeCmd asks for 'touch {out}/run'"),
+        "after": ({"afterCmd": f"touch {out}/ran; id"}, f"afterCmd asks for 'touch {out}/ran; id'"),
+    }
+    for project, (fields, _said) in asked.items():
+        policy = {"deployPath": f"{out}/{project}", "beforeCmd": f"touch {out}/ran", **fields}
+        etcd.etcdctl("put", f"/watcher/web01/{project}/config", json.dumps(policy))
+        etcd.etcdctl("put", f"/watcher/web01/{project}/config.d/file", "x")
+    for arguments in (["--check"], []):
+        done = site.play(DEPLOY, *arguments)
+        text = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 2
+        for project, (fields, said) in asked.items():
+            allowed = f"{out} and below (deploy_roots" if {"deployPath", "backupDir"} & set(fields) else "true, touch"
+            assert f"host web01, project {project}: policy field {said}; this host allows {allowed}" in text, text
+    for project, (_fields, said) in asked.items():
+        status = json.loads(etcd.etcdctl("get", "--print-value-only", f"/watcher.status/web01/{project}"))
+        assert status["state"] == "failed" and said in status["msg"]
+    assert [path.name for path in out.iterdir()] == ["link"] and not outside.exists()
+
+
+def test_what_the_host_allows_works(site: Site) -> None:
+    """A policy within the limits is deployed, also where a root is reached through a link."""
+    link, ran = site.folder / "link", site.folder / "ran"
+    limit(site, f"deploy_roots = {link}\ncommands =\n    touch {ran}\nrun_as = {os.geteuid()}")
+    link.symlink_to(site.out().parent)
+    site.publish(watcher_policy=site.policy(beforeCmd="", afterCmd=f"touch {ran}"))
+    assert site.ran(DEPLOY)["web01"]["changed"] == 1
+    assert (site.out() / "ngx.conf").read_text() == "one\n" and ran.exists()
+
+
+def test_a_host_whose_limits_are_not_known(site: Site) -> None:
+    """A file that is wrong refuses everything, and says why; without the file there are no limits."""
+    site.publish()
+    config = limit(site, "deploy_rots = *")
+    done = site.play(DEPLOY)
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2
+    assert f"host web01: {config}: section [security], unknown name 'deploy_rots'; allowed are deploy_roots" in text
+    assert not site.out().exists()
+    config.unlink()
+    assert site.ran(DEPLOY)["web01"]["changed"] == 1
+    assert site.commands() == ["before", "after"]
+
+
+def limit(site: Site, text: str) -> Path:
+    """Write what the host allows, and return the file's path."""
+    path = site.out().parent / "watcher.ini"
+    path.parent.mkdir()
+    path.write_text(f"[security]\n{text}\n", encoding="utf-8")
+    return path

@@ -24,7 +24,7 @@ def tour() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## A tour of five minutes")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     return "\n".join(blocks)
 
 
@@ -60,8 +60,8 @@ def test_tour(tmp_path: Path) -> None:
             timeout=PATIENCE,
             check=False,
         )
-        log = TOUR / "rulebook.log"
-        said = done.stdout + done.stderr + (log.read_text() if log.exists() else "")
+        logs = [log.read_text() for log in sorted(TOUR.glob("*.log")) if log.name != "etcd.log"]
+        said = "".join([done.stdout, done.stderr, *logs])
         assert done.returncode == 0, said
     finally:
         subprocess.run(["rm", "-rf", str(TOUR)], check=True)
@@ -69,4 +69,7 @@ def test_tour(tmp_path: Path) -> None:
     assert "server { server_name www.a.com; }" in done.stdout
     assert re.search(r"web01 +a.com +deployed", done.stdout)
     assert re.search(r"web01 +b.com +removed", done.stdout)
+    assert "server { server_name agent.a.com; }" in done.stdout
+    assert re.search(r"^a.com +deployed", done.stdout, re.MULTILINE)
+    assert re.search(r"c.com.*: policy field deployPath asks for '/etc/c.com'; this host allows", done.stdout)
     assert done.stdout.endswith("the end\n")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -13,6 +14,7 @@ from types import TracebackType
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
     CompactedError,
     ConflictError,
+    RewoundError,
     StoreError,
     UnavailableError,
 )
@@ -104,16 +106,18 @@ class MemoryStore:
     """A `Store` in memory with etcd's revisions, history, compaction and limits.
 
     With ``idle`` set, a watch that has nothing to hand out calls it instead of waiting: a test
-    in one thread then says what happens next.
+    in one thread then says what happens next. Leases end by ``clock``, and at the next call.
     """
 
-    def __init__(self, cluster_id: int = 1) -> None:
+    def __init__(self, cluster_id: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         """Start empty, at revision 1 as etcd does."""
         self.changed = threading.Condition(threading.RLock())
         self.watches: set[MemoryWatch] = set()
         self.idle: Callable[[], None] | None = None
         self.calls: Counter[str] = Counter()
         self.cluster_id = cluster_id
+        self._clock = clock
+        self._granted = 0  # leases so far
         self._failures: list[StoreError] = []
         self._empty()
 
@@ -123,6 +127,8 @@ class MemoryStore:
         self._base: dict[bytes, KeyValue] = {}
         self._log: list[Event] = []
         self._now: dict[bytes, KeyValue] = {}
+        self._leases: dict[int, tuple[int, float]] = {}  # seconds, and the time of the end
+        self._leased: dict[tuple[bytes, int], int] = {}  # key and revision of each put under a lease
 
     # What a store does
 
@@ -133,11 +139,13 @@ class MemoryStore:
             return self._now.get(key.encode()), self.revision
 
     def list(self, prefix: str, *, keys_only: bool = False, revision: int = 0) -> Listing:
-        """Return all keys below the prefix; CompactedError for a revision gone or still to come."""
+        """Return all keys below the prefix; CompactedError for a revision gone, RewoundError for one still to come."""
         with self.changed:
             self._called("list")
-            if revision and not self._compacted <= revision <= self.revision:
-                raise CompactedError(f"revision {revision} is not there: {self._compacted} to {self.revision} are")
+            if revision > self.revision:
+                raise RewoundError(f"revision {revision} is not there yet: {self.revision} is the newest")
+            if revision and revision < self._compacted:
+                raise CompactedError(f"revision {revision} is not there any more: {self._compacted} is the oldest")
             state = self._state(revision) if revision else self._now
             found = [state[key] for key in sorted(state) if key.startswith(prefix.encode())]
             items = [KeyValue(kv.key, b"" if keys_only else kv.value, kv.revision, kv.lease) for kv in found]
@@ -150,15 +158,34 @@ class MemoryStore:
             _check(write)
             if not all(self._holds(guard) for guard in write.guards):
                 raise ConflictError("the tree has changed meanwhile")
-            events = self._events(write, self.revision + 1)
-            if events:
-                self.revision += 1
-                self._log += events
-                _apply(self._now, events)
-                for watch in self.watches:
-                    watch.add(events)
-                self.changed.notify_all()
-            return self.revision
+            if write.lease:
+                self._check_lease(write.lease)
+                self._leased.update({(key.encode(), self.revision + 1): write.lease for key, _value in write.puts})
+            return self._record(self._events(write, self.revision + 1))
+
+    def grant(self, seconds: int) -> int:
+        """Return a new lease."""
+        with self.changed:
+            self._called("grant")
+            self._granted += 1
+            self._leases[self._granted] = (seconds, self._clock() + seconds)
+            return self._granted
+
+    def renew(self, lease: int) -> int:
+        """Let a lease begin anew and return its seconds; 0 when it is gone."""
+        with self.changed:
+            self._called("renew")
+            seconds, _end = self._leases.get(lease, (0, 0.0))
+            if seconds:
+                self._leases[lease] = (seconds, self._clock() + seconds)
+            return seconds
+
+    def revoke(self, lease: int) -> None:
+        """End a lease and delete the keys under it; StoreError when it is gone already."""
+        with self.changed:
+            self._called("revoke")
+            self._check_lease(lease)
+            self._end(lease)
 
     def watch(self, prefix: str, start: int) -> MemoryWatch:
         """Watch from ``start``; CompactedError when that is gone or more than one revision ahead."""
@@ -235,12 +262,42 @@ class MemoryStore:
 
     def _called(self, name: str) -> None:
         self.calls[name] += 1
+        for lease in [lease for lease, (_seconds, end) in self._leases.items() if end <= self._clock()]:
+            self._end(lease)
         if self._failures:
             raise self._failures.pop(0)
 
+    def _record(self, events: tuple[Event, ...]) -> int:
+        """Let the events be the next revision, if there are any; return the newest revision."""
+        if events:
+            self.revision += 1
+            self._log += events
+            self._apply(self._now, events)
+            for watch in self.watches:
+                watch.add(events)
+            self.changed.notify_all()
+        return self.revision
+
+    def _check_lease(self, lease: int) -> None:
+        if lease not in self._leases:
+            raise StoreError(f"lease {lease} has ended")
+
+    def _end(self, lease: int) -> None:
+        del self._leases[lease]
+        keys = sorted(key for key, item in self._now.items() if item.lease == lease)
+        self._record(tuple(Event(key, b"", self.revision + 1, True) for key in keys))
+
+    def _apply(self, state: dict[bytes, KeyValue], events: Iterable[Event]) -> None:
+        for event in events:
+            if event.deleted:
+                state.pop(event.key, None)
+            else:
+                lease = self._leased.get((event.key, event.revision), 0)
+                state[event.key] = KeyValue(event.key, event.value, event.revision, lease)
+
     def _state(self, revision: int) -> dict[bytes, KeyValue]:
         state = dict(self._base)
-        _apply(state, [event for event in self._log if event.revision <= revision])
+        self._apply(state, [event for event in self._log if event.revision <= revision])
         return state
 
     def _holds(self, guard: Guard) -> bool:
@@ -256,14 +313,6 @@ class MemoryStore:
             gone |= {key for key in self._now if key.startswith(prefix.encode())}
         puts = [Event(key.encode(), value, revision) for key, value in write.puts]
         return (*(Event(key, b"", revision, True) for key in sorted(gone)), *puts)
-
-
-def _apply(state: dict[bytes, KeyValue], events: Iterable[Event]) -> None:
-    for event in events:
-        if event.deleted:
-            state.pop(event.key, None)
-        else:
-            state[event.key] = KeyValue(event.key, event.value, event.revision)
 
 
 def _check(write: Write) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy
+from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy, deploy_part
 from ansible_collections.watcher.config.plugins.module_utils._core.ledger import State
 from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Ledger, Outcome, Project
 from ansible_collections.watcher.config.plugins.module_utils._core.plan import Evidence
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import Policy
+from ansible_collections.watcher.config.plugins.module_utils._core.rules import Rules
 
 
 def tree(folder: Path) -> dict[str, Any]:
@@ -47,6 +48,21 @@ def forked(act: Callable[[], object]) -> int:
         finally:
             os._exit(code)  # no second pytest
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def unprivileged(act: Callable[[], object]) -> None:
+    """Act as a user who is not root: as nobody, in another process, when this one is root."""
+    if os.geteuid() != 0:
+        act()
+        return
+
+    def become_nobody() -> None:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        act()
+
+    assert forked(become_nobody) == 0
 
 
 class Site:
@@ -84,11 +100,29 @@ class Site:
         evidence: Evidence | None = None,
         check: bool = False,
         diff: bool = False,
+        rules: Rules | None = None,
+        remember: bool = False,
         **fields: Any,
     ) -> Outcome:
         """Deploy these files by a policy with these fields."""
         project = self.project(files, name=name, revision=revision, **fields)
-        return deploy(project, self.state, evidence=evidence, check=check, diff=diff)
+        options: dict[str, Any] = {"check": check, "diff": diff, "rules": rules, "remember": remember}
+        return deploy(project, self.state, evidence=evidence, **options)
+
+    def part(
+        self,
+        files: Mapping[str, bytes],
+        gone: Collection[str] = (),
+        *,
+        name: str = "a.com",
+        revision: int = 0,
+        rules: Rules | None = None,
+        remember: bool = False,
+        **fields: Any,
+    ) -> Outcome | None:
+        """Deploy only these changed files, and the removal of those that are gone."""
+        project = self.project(files, name=name, revision=revision, **fields)
+        return deploy_part(project, {*files, *gone}, self.state, rules=rules, remember=remember)
 
     def again(self, **fields: Any) -> Outcome:
         """Deploy what is there already at a newer revision, as a listing without changes would."""

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from .model import CommandResult
 
@@ -20,10 +22,31 @@ GRACE = 5.0  # seconds between TERM and KILL
 TICK = 0.1  # seconds; how often the end of a command is looked for while something else holds its output open
 
 
+@dataclass(frozen=True)
+class Account:
+    """A user of this host whom root runs commands as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str = "/"
+    shell: str = "/bin/sh"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what a login would set."""
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
+
+
 class _Running:
     """A command at work: reads its output, keeps the first `MAX_OUTPUT` bytes, counts the rest."""
 
-    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: str, environment: Mapping[str, str], account: Account | None) -> None:
+        identity: dict[str, Any] = {}
+        if account is not None:
+            identity = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
+            environment = {**account.environment, **environment}
         self._process = subprocess.Popen(  # noqa: S603 (commands are what a policy is for)
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
@@ -32,6 +55,7 @@ class _Running:
             cwd="/",
             env={**os.environ, **environment},
             start_new_session=True,
+            **identity,
         )
         self._kept = bytearray()
         self._dropped = 0
@@ -95,18 +119,22 @@ class _Running:
         return text + (f"\n[{self._dropped} more bytes]" if self._dropped else "")
 
 
-def run(name: str, command: str, timeout: float, environment: Mapping[str, str]) -> CommandResult:
+def run(
+    name: str, command: str, timeout: float, environment: Mapping[str, str], account: Account | None = None
+) -> CommandResult:
     """Run a policy's command with ``/bin/sh -c`` and return what became of it.
 
-    ``name`` is the policy field, for the message; ``timeout`` is in seconds. An empty command
-    succeeds. Never raises for what the command does.
+    ``name`` is the policy field, for the message; ``timeout`` is in seconds; ``account`` is whom to
+    run it as, None for ourselves. An empty command succeeds. Never raises for what the command does.
     """
     if not command.strip():
         return CommandResult()
     try:
-        running = _Running(command, environment)
+        running = _Running(command, environment, account)
     except (OSError, ValueError) as error:
-        return CommandResult("", f"{name} could not be started: {error}")
+        whom = f" as user {account.name}" if account is not None else ""
+        why = getattr(error, "strerror", None) or error  # without a file's name, which may be the wrong one
+        return CommandResult("", f"{name} could not be started{whom}: {why}")
     code = running.wait(timeout)
     out = running.text()
     return CommandResult(out, _problem(name, code, timeout, out))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .channels import roots
 from .connection import Connection, Endpoint
-from .errors import CompactedError, DeniedError, StoreError, UnavailableError
+from .errors import CompactedError, DeniedError, InvalidError, RewoundError, StoreError, UnavailableError
 
 # Codes with which etcd answers for good; all others are worth another endpoint or another time.
 ANSWERS = (
@@ -37,8 +37,9 @@ TABLE = (
     ("larger than max", StoreError, "it is larger than etcd takes at once (1.5 MiB by default): split it"),
     ("database space exceeded", StoreError, "its database is full: compact and defragment it, then disarm the alarm"),
     ("duplicate key", StoreError, "it sets or deletes one key twice"),
+    ("lease not found", StoreError, "that lease has ended: grant another"),
     ("has been compacted", CompactedError, "that revision is compacted: list again"),
-    ("future revision", CompactedError, "that revision is not there yet, so this is another or a restored store"),
+    ("future revision", RewoundError, "that revision is not there yet, so this is another or a restored store"),
     ("user name is empty", DeniedError, WANTS_USER),
     ("authentication failed", DeniedError, "user name or password is wrong: correct username and password"),
     ("user name not found", DeniedError, "etcd no longer knows the user: correct username"),
@@ -144,15 +145,26 @@ def _probe_plain(endpoint: Endpoint) -> str | None:
     return f"it speaks TLS: write https://{endpoint.address}" if speaks else None
 
 
-def _probe_tls(endpoint: Endpoint, connection: Connection) -> str | None:
+def tls_context(connection: Connection) -> ssl.SSLContext:
+    """Return a context that trusts and shows what the connection says; InvalidError for files that do not fit."""
     trusted = roots(connection)
     try:
         context = ssl.create_default_context(cadata=trusted.decode("ascii", "replace") if trusted else None)
         if connection.client_cert:
-            context.load_cert_chain(connection.client_cert, connection.client_key)
-    except (ssl.SSLError, ValueError) as error:
-        return f"ca_cert, client_cert or client_key is no PEM file, or the last two do not fit: {error}"
+            context.load_cert_chain(connection.client_cert, connection.client_key, lambda: "")  # asks nobody
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise InvalidError(
+            f"ca_cert, client_cert or client_key is no PEM file, or the last two do not fit: {error}"
+        ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13 checks more than gRPC does
+    return context
+
+
+def _probe_tls(endpoint: Endpoint, connection: Connection) -> str | None:
+    try:
+        context = tls_context(connection)
+    except InvalidError as error:
+        return str(error)
     context.set_alpn_protocols(["h2"])
     try:
         with _shake_hands(endpoint, context) as secure, contextlib.suppress(socket.timeout):

@@ -24,6 +24,7 @@ from .model import Found, Place
 FILE_MODE = 0o644  # of a new file when the policy says nothing
 FOLDER_MODE = 0o755  # of a folder that we make when the policy says nothing
 TEMPORARY = ".watcher-"  # how the names of our temporary files begin
+_CHUNK = 1 << 20  # bytes read at a time
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a fifo must not stop us
 
@@ -56,6 +57,17 @@ def folder(root: str, path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def folders(place: Place, base: str) -> Iterator[tuple[int, str, int]]:
+    """Open as `parent` does, and the folder ``base`` below the same root, which often is the same folder."""
+    with parent(place) as (fd, name):
+        if base == place[1].rpartition("/")[0]:
+            yield fd, name, fd
+        else:
+            with folder(place[0], base) as other:
+                yield fd, name, other
 
 
 @contextlib.contextmanager
@@ -152,10 +164,12 @@ def _inspect(parent_fd: int, name: str, place: Place) -> Found:
         reason = f"{'/'.join(place)} is a {kind}; move it out of the way"
         return Found("folder" if is_folder else "other", "", *facts, reason=reason)
     fd = os.open(name, _FILE, dir_fd=parent_fd)
-    with open(fd, "rb") as stream:
+    try:
         digest = hashlib.sha256()
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
+        while chunk := os.read(fd, min(status.st_size + 1, _CHUNK)):
             digest.update(chunk)
+    finally:
+        os.close(fd)
     return Found("file", "sha256:" + digest.hexdigest(), *facts)
 
 
@@ -172,14 +186,28 @@ def temporary() -> str:
     return TEMPORARY + secrets.token_hex(6)
 
 
+def create(folder_fd: int, name: str, content: bytes, owner: Owner) -> int:
+    """Make a new file, with its owner and mode, and return it open: fsync makes it durable. The name must be free."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        owner.give(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def write(folder_fd: int, name: str, content: bytes, owner: Owner) -> None:
     """Make a new file, with its owner and mode, durable before this returns. The name must be free."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(name, flags, 0o600, dir_fd=folder_fd), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        owner.give(stream.fileno())
-        os.fsync(stream.fileno())
+    fd = create(folder_fd, name, content, owner)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def set_aside(folder_fd: int, name: str, aside: str) -> None:

@@ -11,6 +11,7 @@
     └── StoreError          etcd refused or did not answer, for good (too large, package missing)
         ├── UnavailableError   nothing listening, frozen, no leader: try again later
         ├── CompactedError     the history asked for is gone, or is another store's: list again
+        │   └── RewoundError   the same, and the store went back or is another one: nothing was deleted in it
         ├── ConflictError      a transaction's condition did not hold: read again
         └── DeniedError        password, certificate or permission: somebody has to act
 """
@@ -40,6 +41,10 @@ class UnavailableError(StoreError):
 
 class CompactedError(StoreError):
     """The store no longer has, or never had, the history asked for."""
+
+
+class RewoundError(CompactedError):
+    """The store has not come yet to a revision that it, or the one in its place, had before."""
 
 
 class ConflictError(StoreError):

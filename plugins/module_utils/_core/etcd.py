@@ -64,8 +64,8 @@ class EtcdStore:
     def commit(self, write: Write) -> int:
         """Carry out the transaction and return its revision.
 
-        Raise ConflictError when a guard does not hold, StoreError when it is too large, and
-        UnavailableError when it is unknown whether it was carried out.
+        Raise ConflictError when a guard does not hold, StoreError when it is too large or its lease
+        gone, and UnavailableError when it is unknown whether it was carried out.
         """
         messages = wire.load().messages
         request = messages["TxnRequest"](
@@ -76,6 +76,24 @@ class EtcdStore:
             seen = " or ".join(f"{shown(guard.prefix)} (seen at revision {guard.revision})" for guard in write.guards)
             raise ConflictError(f"{_named(write)} was not carried out, for {seen} has changed: read again")
         return int(response.header.revision)
+
+    def grant(self, seconds: int) -> int:
+        """Return a new lease that ends in so many seconds, or a little later, unless it is renewed.
+
+        An answer that gets lost leaves a lease without keys behind, which ends by itself.
+        """
+        request = wire.load().messages["LeaseGrantRequest"](TTL=seconds)
+        return int(self._client.unary("Lease/LeaseGrant", request, f"granting a lease of {seconds} s").ID)
+
+    def renew(self, lease: int) -> int:
+        """Let a lease begin anew and return the seconds it has then; 0 when it is gone."""
+        request = wire.load().messages["LeaseKeepAliveRequest"](ID=lease)
+        return int(self._client.unary("Lease/LeaseKeepAlive", request, f"renewing lease {lease:x}").TTL)
+
+    def revoke(self, lease: int) -> None:
+        """End a lease and delete the keys under it, in one revision; StoreError when it is gone already."""
+        request = wire.load().messages["LeaseRevokeRequest"](ID=lease)
+        self._client.unary("Lease/LeaseRevoke", request, f"revoking lease {lease:x}")
 
     def watch(self, prefix: str, start: int) -> EtcdWatch:
         """Return an open watch on all keys that start with the prefix, from revision ``start`` (0: from now).
@@ -151,7 +169,9 @@ def _operations(messages: dict[str, Any], write: Write) -> list[Any]:
     operation, delete, put = (messages[name] for name in ("RequestOp", "DeleteRangeRequest", "PutRequest"))
     ranges = [_range_of(prefix) for prefix in write.delete_prefixes] + [(key.encode(), b"") for key in write.deletes]
     deletes = [operation(request_delete_range=delete(key=key, range_end=end)) for key, end in ranges]
-    return deletes + [operation(request_put=put(key=key.encode(), value=value)) for key, value in write.puts]
+    return deletes + [
+        operation(request_put=put(key=key.encode(), value=value, lease=write.lease)) for key, value in write.puts
+    ]
 
 
 def _named(write: Write) -> str:

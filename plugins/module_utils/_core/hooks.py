@@ -5,24 +5,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import command
+from .command import Account
 from .errors import DeployError
+from .journal import doing
 from .model import CommandResult, Project
 from .policy import Policy
 from .transaction import staged
 
 MAX_CHANGED = 96 * 1024  # bytes of WATCHER_CHANGED; Linux takes 128 KiB for one variable
+SHARED = "/run/watcher"  # for what is staged for an account that cannot enter the state folder; only root writes there
 
 
 class Hooks:
     """Runs the commands of one deployment and keeps what became of each first run."""
 
-    def __init__(self, project: Project, policy: Policy, changed: Sequence[str]) -> None:
-        """``changed`` are the paths of the deployment, of its removed files too."""
-        self._project, self._policy = project, policy
+    def __init__(
+        self, project: Project, policy: Policy, changed: Sequence[str], account: Account | None = None
+    ) -> None:
+        """``changed`` are the paths of the deployment, of its removed files too; ``account`` runs the commands."""
+        self._project, self._policy, self._account = project, policy, account
         self._environment = {
             "WATCHER_HOST": project.host,
             "WATCHER_PROJECT": project.name,
@@ -35,11 +42,14 @@ class Hooks:
     def run_check(self, folder: str, kept: Iterable[str]) -> None:
         """Stage the project in a folder, with the files that are kept, and run checkCmd on it.
 
-        DeployError when that fails.
+        The folder is another one when an account runs the commands. DeployError when that fails.
         """
         if self._policy.check_cmd and self._project.exists:
             files = {**dict.fromkeys(kept), **self._project.files}
+            folder = folder if self._account is None else _shared(folder)
             with staged(folder, self._policy.deploy_path, files):
+                if self._account is not None:
+                    _hand_over(folder, self._account)
                 line = self._policy.check_cmd.replace("%s", shlex.quote(folder))
                 self.check = self._run("checkCmd", line, {"WATCHER_STAGED": folder})
             _demand(self.check)
@@ -59,12 +69,32 @@ class Hooks:
         return self._run("afterCmd", self._policy.after_cmd, {"WATCHER_REVISION": str(revision)})
 
     def _run(self, name: str, line: str, more: Mapping[str, str]) -> CommandResult:
-        return command.run(name, line, self._policy.cmd_timeout, {**self._environment, **more})
+        environment = {**self._environment, **more}
+        return command.run(name, line, self._policy.cmd_timeout, environment, self._account)
 
 
 def _demand(result: CommandResult) -> None:
     if result.problem:
         raise DeployError(result.problem)
+
+
+def _shared(folder: str) -> str:
+    """Return the folder to use instead of one that only root can reach.
+
+    It is the same one each time, so that what a process that was killed has left there is found.
+    """
+    with doing(f"cannot make folder {SHARED}"):
+        os.makedirs(SHARED, exist_ok=True)
+        os.chmod(SHARED, 0o711)  # noqa: S103 (to be passed through, not listed)
+    return f"{SHARED}/{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}"
+
+
+def _hand_over(folder: str, account: Account) -> None:
+    """Make a folder an account's; the outermost comes last, so that nobody is in it while the rest is done."""
+    with doing(f"cannot give {folder} to user {account.name}"):
+        for above, _folders, files in os.walk(folder, topdown=False):
+            for path in [os.path.join(above, name) for name in files] + [above]:
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def _lines(paths: Sequence[str]) -> str:

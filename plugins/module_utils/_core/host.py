@@ -11,19 +11,22 @@ from .apply import deploy
 from .ledger import State
 from .model import Outcome, Project
 from .parcel import Parcel
+from .rules import Rules
 
 SIDE_BY_SIDE = 8  # projects of one host at a time; a command that hangs in one must not hold up the others
 
 
-def deploy_all(parcel: Parcel, state: State, *, check: bool = False, diff: bool = False) -> list[Outcome]:
-    """Carry out a parcel and return the outcomes, by project name.
+def deploy_all(
+    parcel: Parcel, state: State, *, check: bool = False, diff: bool = False, rules: Rules | None = None
+) -> list[Outcome]:
+    """Carry out a parcel, as far as the host's rules allow it, and return the outcomes, by project name.
 
     Raise DeployError when the state folder cannot be read.
     """
     projects = [*parcel.projects, *_gone(parcel, state)]
 
     def one(project: Project) -> Outcome:
-        return deploy(project, state, evidence=parcel.evidence_of(project.name), check=check, diff=diff)
+        return deploy(project, state, evidence=parcel.evidence_of(project.name), check=check, diff=diff, rules=rules)
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         outcomes = list(pool.map(one, projects))

@@ -7,62 +7,99 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from .errors import DeployError, InvalidError
-from .model import Ledger, Place
+from .book import BASE, Book
+from .errors import DeployError
+from .model import Ledger, Outcome, Place
 
 STATE_DIR = "/var/lib/watcher"
 LOCK_WAIT = 600.0  # seconds to wait for another deployment of the same project
-LOCK_TICK = 0.05  # seconds between two looks at a lock
+LOCK_TICK = 0.05  # seconds between two looks at a lock that another process holds
 _HOST_LOCK = "+lock"  # + cannot be in a project's name
 
 
 class State:
-    """The state folder of a host."""
+    """The state folder of a host; shared by threads, and with other processes."""
 
     def __init__(self, path: str = STATE_DIR) -> None:
         """Use the folder; it is made when something is written."""
         self.path = path
+        self._books: dict[str, Book] = {}
+        self._gates: dict[str, threading.Lock] = {}  # threads of one process need not look at a lock again and again
 
     def folder(self, project: str) -> str:
         """Return the folder of a project; its name has passed `keys.check_name`."""
         return os.path.join(self.path, project)
 
+    def _book(self, project: str) -> Book:
+        book = self._books.get(project)
+        return self._books.setdefault(project, Book(self.folder(project))) if book is None else book
+
     @contextlib.contextmanager
-    def lock(self, project: str = "") -> Iterator[None]:
-        """Hold a project, or the claims of the whole host; DeployError when others hold it for too long."""
-        folder = self.folder(project) if project else self.path
+    def lock(self, project: str = "", wait: float | None = None) -> Iterator[None]:
+        """Hold a project, or the claims of the whole host; DeployError when others hold it for too long.
+
+        ``wait`` is in seconds, `LOCK_WAIT` by default.
+        """
+        limit = LOCK_WAIT if wait is None else wait
+        deadline = time.monotonic() + limit
+        what = project or "the host's claims"
+        busy = f"{what}: another deployment has been running for {limit:g} s"
+        gate = self._gates.setdefault(project, threading.Lock())
+        if not gate.acquire(timeout=limit):
+            raise DeployError(busy)
         try:
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            fd = os.open(
-                os.path.join(folder, "lock" if project else _HOST_LOCK),
-                os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-                0o600,
-            )
+            fd = self._opened(project)
+            try:
+                _acquire(fd, deadline, busy)
+                yield
+            finally:
+                os.close(fd)
+        finally:
+            gate.release()
+
+    def _opened(self, project: str) -> int:
+        """Open the lock of a project, or of the host, and make what is missing."""
+        folder = self.folder(project) if project else self.path
+        path = os.path.join(folder, "lock" if project else _HOST_LOCK)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            try:
+                return os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                os.makedirs(self.path, mode=0o700, exist_ok=True)
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                return os.open(path, flags, 0o600)
         except OSError as error:
             raise DeployError(f"state folder {folder} cannot be used: {error.strerror}") from error
-        try:
-            _acquire(fd, project or "the host's claims")
-            yield
-        finally:
-            os.close(fd)
 
     def load(self, host: str, project: str) -> Ledger:
         """Return the ledger of a project, a new one when there is none.
 
         Raise DeployError when it cannot be read, or is another host's.
         """
-        ledger = self._read(project)
-        if ledger is None:
-            return Ledger(host, project)
+        ledger = self._book(project).ledger()
+        return Ledger(host, project) if ledger is None else self._checked(ledger, host)
+
+    def part(self, host: str, project: str, paths: Iterable[str]) -> Ledger | None:
+        """Return the ledger with only these of its files and the folders above them, at a cost of their number.
+
+        None when there is none, or not all of its files are plainly below one deploy path. Raise
+        DeployError as `load` does.
+        """
+        ledger = self._book(project).part(paths)
+        return None if ledger is None else self._checked(ledger, host)
+
+    def _checked(self, ledger: Ledger, host: str) -> Ledger:
         if ledger.host != host:
             raise DeployError(
-                f"host {host}, project {project}: the state folder {self.path} holds this project of host"
+                f"host {host}, project {ledger.project}: the state folder {self.path} holds this project of host"
                 f" {ledger.host}; give each host of the tree a state_dir of its own"
             )
         return ledger
@@ -70,36 +107,29 @@ class State:
     def concerns(self, host: str, project: str) -> bool:
         """Return whether a project that is gone has left something to do here; an unreadable ledger may have."""
         try:
-            ledger = self._read(project)
+            ledger = self._book(project).ledger()
         except DeployError:
             return True
         return ledger is not None and ledger.host == host and ledger.open
 
-    def _read(self, project: str) -> Ledger | None:
-        path = os.path.join(self.folder(project), "ledger.json")
-        try:
-            with open(path, encoding="utf-8") as stream:
-                return Ledger.from_json(json.load(stream))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, RecursionError, InvalidError) as error:
-            raise DeployError(f"{path} cannot be read: {error}; restore it, or remove it to start anew") from error
+    def save(self, after: Ledger, before: Ledger | None = None, *, durable: bool = True) -> None:
+        """Write down how a ledger has changed since `load` or `part` returned ``before``, None: since whatever it was.
 
-    def save(self, ledger: Ledger) -> None:
-        """Write a ledger, durable before this returns; OSError when the disk refuses."""
-        folder = self.folder(ledger.project)
-        path = os.path.join(folder, "ledger.json")
-        with open(path + ".new", "w", encoding="utf-8", errors="backslashreplace") as stream:
-            os.fchmod(stream.fileno(), 0o600)
-            json.dump(ledger.to_json(), stream, ensure_ascii=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(path + ".new", path)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        Durable before this returns, if asked; OSError when the disk refuses, DeployError when what is
+        there cannot be read. The project must be locked.
+        """
+        self._book(after.project).save(before, after, durable)
+
+    def told(self, project: str, outcome: Outcome | None = None) -> None:
+        """Note that the callback of an outcome was handed over; without an outcome, of the one that is remembered.
+
+        This waits for nothing: while a deployment is under way, or when the disk refuses, nothing is
+        noted. Then the callback may come twice.
+        """
+        with contextlib.suppress(DeployError, OSError), self.lock(project, 0):
+            ledger = self._book(project).plain()
+            if ledger is not None and ledger.untold is not None and _is_of(ledger.untold, outcome):
+                self.save(replace(ledger, untold=None), ledger, durable=False)
 
     def projects(self) -> list[str]:
         """Return the projects that the host remembers, sorted."""
@@ -109,15 +139,14 @@ class State:
             return []
         except OSError as error:
             raise DeployError(f"state folder {self.path} cannot be read: {error.strerror}") from error
-        return sorted(name for name in names if os.path.isfile(os.path.join(self.path, name, "ledger.json")))
+        return sorted(name for name in names if os.path.isfile(os.path.join(self.path, name, BASE)))
 
-    def taken(self, project: str) -> dict[str, str]:
-        """Return the absolute paths that other projects own or have claimed, and the project of each."""
+    def taken(self, project: str, paths: Collection[str]) -> dict[str, str]:
+        """Return those of the absolute paths that other projects own or have claimed, and the project of each."""
         found: dict[str, str] = {}
         for name in self.projects():
-            ledger = self._read(name) if name != project else None
-            if ledger is not None:
-                found.update(dict.fromkeys(absolute([*ledger.files, *ledger.claims]), name))
+            if name != project:
+                found.update(dict.fromkeys(self._book(name).having(paths), name))
         return found
 
 
@@ -127,14 +156,19 @@ def absolute(places: Sequence[Place]) -> list[str]:
     return [os.path.join(roots[root], path) for root, path in places]
 
 
-def _acquire(fd: int, what: str) -> None:
-    deadline = time.monotonic() + LOCK_WAIT
+def _is_of(untold: Mapping[str, Any], outcome: Outcome | None) -> bool:
+    """Return whether it is this outcome that is remembered."""
+    names = ("wanted_revision", "started", "finished")
+    return outcome is None or all(untold.get(name) == getattr(outcome, name) for name in names)
+
+
+def _acquire(fd: int, deadline: float, busy: str) -> None:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise DeployError(f"{what}: another deployment has been running for {LOCK_WAIT:g} s") from None
+            if time.monotonic() >= deadline:
+                raise DeployError(busy) from None
             time.sleep(LOCK_TICK)
         else:
             return

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from .digest import TreeDigest
 from .errors import InvalidError
 from .policy import Policy
 
@@ -72,9 +73,8 @@ class Project:
 
     @property
     def digest(self) -> str:
-        """Return a digest of all wanted files: of the lines ``<digest>  <path>``, sorted by path."""
-        lines = "".join(f"{self.files[path].digest}  {path}\n" for path in sorted(self.files))
-        return sha256(lines.encode("utf-8"))
+        """Return a digest of all wanted files (see `TreeDigest`)."""
+        return TreeDigest({path: file.digest for path, file in self.files.items()}).value()
 
     @property
     def unmatched(self) -> str:
@@ -144,10 +144,6 @@ class Move:
         return self.root, self.path
 
 
-_NUMBERS = ("cluster_id", "revision", "settled", "attempts")
-_PLAIN = ("host", "project", *_NUMBERS, "policy", "owed", "done")  # a ledger's plain values
-
-
 @dataclass(frozen=True)
 class Ledger:
     """What a host remembers of a project; kept in its state folder.
@@ -156,7 +152,11 @@ class Ledger:
     ``owed`` says that the commands of the files on disk have not succeeded yet; ``settled`` is
     the revision whose files are on disk with their commands run. ``claims`` are the paths that a
     deployment that was begun will own. ``journal`` are its moves, to be undone if it was killed;
-    ``done``: it ended well, and at most temporary files of it are left.
+    ``done``: it ended well, and at most temporary files of it are left. ``observed`` is the newest
+    revision that was begun, or turned down; ``staged`` the newest whose new contents lay complete on
+    this host. ``problem`` is what keeps the disk from what the tree says, ``trouble`` the state that
+    it led to, ``since`` when that began (a timestamp), ``attempts`` how often it failed. ``untold``
+    is the outcome, as JSON data, whose callback was not handed over yet.
     """
 
     host: str
@@ -172,44 +172,17 @@ class Ledger:
     attempts: int = 0
     journal: Sequence[Move] = ()
     done: bool = False
+    observed: int = 0
+    staged: int = 0
+    problem: str = ""
+    since: str = ""
+    untold: Mapping[str, Any] | None = None
+    trouble: str = ""
 
     @property
     def open(self) -> bool:
         """Return whether the host has something of the project: files, or a deployment that did not end well."""
         return bool(self.files or self.journal or self.owed is not None)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Ledger:
-        """Return the ledger of decoded JSON; raise InvalidError when it is not one of ours."""
-        try:
-            places = {
-                (root, path): Owned(owned["digest"], bool(owned.get("held")))
-                for root, paths in data["files"].items()
-                for path, owned in paths.items()
-            }
-            values: dict[str, Any] = {name: data[name] for name in _PLAIN}
-            for name in ("claims", "folders"):
-                values[name] = tuple((root, path) for root, path in data[name])
-            values["journal"] = tuple(Move(*move) for move in data["journal"])
-            if not all(isinstance(values[name], int) for name in _NUMBERS):
-                raise ValueError(f"{', '.join(_NUMBERS)} are numbers")
-            return cls(files=places, **values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InvalidError(f"it is not a ledger of this product ({error!r})") from error
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the ledger as JSON data."""
-        files: dict[str, dict[str, Any]] = {}
-        for (root, path), owned in sorted(self.files.items()):
-            entry: dict[str, Any] = {"digest": owned.digest}
-            files.setdefault(root, {})[path] = {**entry, "held": True} if owned.held else entry
-        return {
-            **{name: getattr(self, name) for name in _PLAIN},
-            "files": files,
-            "claims": [list(place) for place in self.claims],
-            "folders": [list(place) for place in self.folders],
-            "journal": [list(astuple(move)) for move in self.journal],
-        }
 
 
 @dataclass(frozen=True)

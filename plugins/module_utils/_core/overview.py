@@ -80,10 +80,15 @@ def state_of(project: Project, status: dict[str, Any]) -> str:
 
 
 def table(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the entries as the lines of a table, columns aligned."""
-    rows = [HEADER, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
-    return ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows]
+    """Return the entries as the lines of a table."""
+    return aligned([HEADER, *(_row(entry) for entry in entries)])
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines, columns aligned; each cell fits into its line, whatever it holds."""
+    clean = [[CONTROL.sub(" ", cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*clean)][:-1]
+    return ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in clean]
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
@@ -91,7 +96,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     said = str(status.get("msg") or "")
     message = "; ".join(filter(None, [said, *(problem for problem in entry["problems"] if problem not in said)]))
     wanted = max(entry["newest"], int(status.get("wantedRevision", 0)))
-    cells = (
+    return (
         entry["host"],
         entry["project"],
         entry["state"],
@@ -100,4 +105,3 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         str(status.get("finishedAt") or "-"),
         message[:MAX_MESSAGE],
     )
-    return tuple(CONTROL.sub(" ", cell) for cell in cells)

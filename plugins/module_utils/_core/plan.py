@@ -22,12 +22,14 @@ class Evidence:
 
     ``confirmed``: an operator said that they shall go. ``with_policy``: paths deleted in an etcd
     revision that also wrote or removed the policy. ``reread``: the tree was read again after a
-    first plan found its revision older than the host's.
+    first plan found its revision older than the host's. ``replaced``: the tree is known to come from
+    another store than what the host has, or from one that went back.
     """
 
     confirmed: bool = False
     with_policy: frozenset[str] = frozenset()
     reread: bool = False
+    replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def renewed(project: Project, ledger: Ledger, evidence: Evidence) -> Ledger:
     Where that store was replaced or went back, all files that it lacks are held from then on: in it,
     nothing was ever deleted.
     """
-    same_store = project.cluster_id == ledger.cluster_id
+    same_store = project.cluster_id == ledger.cluster_id and not evidence.replaced
     if not ledger.files or (same_store and (project.revision >= ledger.revision or not evidence.reread)):
         return ledger
     there = {*project.files, *project.kept}

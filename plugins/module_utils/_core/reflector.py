@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from .errors import CompactedError, StoreError, UnavailableError
+from .errors import CompactedError, RewoundError, StoreError, UnavailableError
 from .store import Batch, Event, Listing, Store, Watch
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,10 @@ class Position(NamedTuple):
     written: int = 0
 
 
+class Replaced(Listing):
+    """What a store holds that is not the one known before, or went back: nothing was deleted in it."""
+
+
 class Resumed(Listing):
     """What was there as of the position that a stream resumes from; what came after it follows."""
 
@@ -46,9 +50,9 @@ class Resumed(Listing):
 class Reflector:
     """Keeps one watch below a prefix going for ever.
 
-    Read by any thread: ``position`` (None before the first listing), ``last_alive`` (on the
-    clock given, None before the first proof of life) and ``failures`` (attempts that failed
-    since then).
+    Read by any thread: ``position`` (None before the first listing), ``last_alive`` and
+    ``last_attempt`` (on the clock given; None before the first proof of life, before the first
+    attempt) and ``failures`` (attempts that failed since the last proof of life).
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Reflector:
         """
         self.position = position
         self.last_alive: float | None = None
+        self.last_attempt: float | None = None
         self.failures = 0
         self._store = store
         self._prefix = prefix
@@ -84,7 +89,9 @@ class Reflector:
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self._attempts = 0
-        self._started = 0.0  # when the current attempt began
+        self._restart = self._again = False  # whether all shall be listed again; as of this attempt
+        self._replaced = False  # whether the store proved to be another one since the last listing
+        self._newest = position.revision if position else 0  # revision that this store had for certain
         self._at_once = True  # whether the next listing may follow without a pause
         self._said = ""
 
@@ -104,6 +111,14 @@ class Reflector:
         if watch is not None:
             watch.close()
 
+    def restart(self) -> None:
+        """List again, at once, from any thread: for those who do not trust what they have."""
+        with self._lock:
+            self._restart = True
+            watch = self._watch
+        if watch is not None:
+            watch.close()
+
     def stream(self) -> Iterator[Listing | Batch]:
         """Yield a Listing, which replaces all that is known, then Batches, until `close`.
 
@@ -112,7 +127,7 @@ class Reflector:
         """
         while not self._closed.is_set():
             self._attempts += 1
-            self._started = self._clock()
+            self.last_attempt = self._clock()
             try:
                 yield from self._attempt()
             except StoreError as error:
@@ -123,20 +138,31 @@ class Reflector:
 
     def _attempt(self) -> Iterator[Listing | Batch]:
         """Yield until the watch breaks; raise what broke it."""
-        if self.position is None:
-            listing = self._store.list(self._prefix, keys_only=self._keys_only)
-            self.position = _listed(listing)
-            self._base = False
-            self._alive()
-            yield listing
-        else:
+        with self._lock:
+            self._again, self._restart = self._again or self._restart, False
+        if self.position is not None:
             self._recognise(self.position)
+        if self.position is None or self._again:
+            yield self._list()
+        else:
             yield from self._resumed(self.position)
-        with self._store.watch(self._prefix, self.position.revision + 1) as watch:
+        known = self.position or Position(0, 0)  # it is there by now
+        with self._store.watch(self._prefix, known.revision + 1) as watch:
             if self._hold(watch):
-                yield from self._batches(watch, self.position.cluster_id)
-        if not self._closed.is_set():
+                yield from self._batches(watch, known.cluster_id)
+        if not self._closed.is_set() and not self._restart:
             raise UnavailableError("the watch ended without a reason")
+
+    def _list(self) -> Listing:
+        """Return all that is there; nothing here holds on to it while the caller watches for years."""
+        listing = self._store.list(self._prefix, keys_only=self._keys_only)
+        if self._replaced or listing.revision < self._newest:
+            listing = Replaced(listing.items, listing.revision, listing.cluster_id)
+        self._replaced, self._newest = False, listing.revision
+        self.position = _listed(listing)
+        self._base = self._again = False
+        self._alive()
+        return listing
 
     def _recognise(self, known: Position) -> None:
         """Raise CompactedError when the store is not the one known.
@@ -148,7 +174,11 @@ class Reflector:
         if same and known.key and not known.written:
             same = self._at(known, known.revision - 1) > 0
         if not same:
-            raise CompactedError("the store has another history")
+            raise self._other("the store has another history")
+
+    def _other(self, why: str) -> CompactedError:
+        self._replaced = True
+        return CompactedError(why)
 
     def _at(self, known: Position, revision: int) -> int:
         """Return when, as of the revision, the known key was last written; 0 if it was not there."""
@@ -156,9 +186,13 @@ class Reflector:
             below = known.key.decode() or self._prefix
         except UnicodeDecodeError as error:
             raise CompactedError("the store cannot be recognised by a key that is not UTF-8 text") from error
-        listing = self._store.list(below, keys_only=True, revision=revision)
+        try:
+            listing = self._store.list(below, keys_only=True, revision=revision)
+        except RewoundError:  # by the time of the next listing it may have passed that revision
+            self._replaced = True
+            raise
         if listing.cluster_id != known.cluster_id:
-            raise CompactedError(f"the store is another cluster, {listing.cluster_id:x}, not {known.cluster_id:x}")
+            raise self._other(f"the store is another cluster, {listing.cluster_id:x}, not {known.cluster_id:x}")
         return max((item.revision for item in listing.items if known.key in (b"", item.key)), default=0)
 
     def _resumed(self, known: Position) -> Iterator[Resumed]:
@@ -173,16 +207,17 @@ class Reflector:
         """Remember the watch for `close`; return whether it is still wanted."""
         with self._lock:
             self._watch = watch
-            return not self._closed.is_set()
+            return not self._closed.is_set() and not self._restart
 
     def _batches(self, watch: Watch, cluster_id: int) -> Iterator[Batch]:
         for batch in watch:
             self._alive()
-            if self._clock() - self._started >= self._pause:
+            if self._clock() - (self.last_attempt or 0.0) >= self._pause:
                 self._at_once = True
             if batch.events:
                 last = batch.events[-1]
                 self.position = Position(cluster_id, batch.revision, last.key, 0 if last.deleted else last.revision)
+                self._newest = batch.revision
                 yield _without_values(batch) if self._keys_only else batch
 
     def _alive(self) -> None:

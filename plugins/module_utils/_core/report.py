@@ -91,6 +91,8 @@ def write_status(store: Store, tree: Tree, outcome: Outcome, by: str, version: s
     for _unused in range(TRIES):
         item, _revision = store.get(key)
         stored = parse_status(item.value) if item else {"wantedRevision": 0}
+        if item and stored["wantedRevision"] >= item.revision:  # of the store that was here before this one
+            stored = {"wantedRevision": 0}
         if outcome.revision == UNKNOWN:
             status["revision"] = stored.get("revision", 0)
         if stored["wantedRevision"] > status["wantedRevision"]:

@@ -18,13 +18,15 @@ JOIN_TIMEOUT = 0.3  # seconds that the end waits for a receiver that is being as
 
 
 class Sender:
-    """A context manager: while it is open, callbacks that are due are sent."""
+    """A context manager: while it is open, callbacks that are due are sent; counts those sent and given up."""
 
     def __init__(self, spool: Spool, pause: float = PAUSE) -> None:
         """Start nothing yet; ``pause`` is in seconds."""
         self._spool = spool
         self._pause = pause
-        self._closing = threading.Event()
+        self._closing = False
+        self._wake = threading.Event()
+        self.sent = self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="watcher-callbacks", daemon=True)
 
     def __enter__(self) -> Sender:
@@ -36,14 +38,25 @@ class Sender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it; a callback that is just being sent is sent again by the next sender."""
-        self._closing.set()
+        self._closing = True
+        self._wake.set()
         self._thread.join(JOIN_TIMEOUT)
+
+    def wake(self) -> None:
+        """Look into the spool now."""
+        self._wake.set()
 
     def _run(self) -> None:
         said = ""
-        while not self._closing.wait(self._pause):
+        while True:
+            self._wake.wait(self._pause)
+            self._wake.clear()
+            if self._closing:
+                return
             try:
-                problems = self._spool.send_due().problems
+                report = self._spool.send_due()
+                self.sent, self.dropped = self.sent + report.sent, self.dropped + report.dropped
+                problems = report.problems
             except OSError as error:
                 problems = (f"callbacks that wait cannot be read: {error}",)
                 if problems[0] == said:  # once is enough for a folder that stays unreadable

@@ -21,7 +21,10 @@ from .steps import Attributes
 def look(project: Project, ledger: Ledger) -> Sight:
     """Return what is at every place that matters; whose they are is not known yet. Raise OSError."""
     here = list(places(project, ledger))
-    return Sight({place: disk.inspect(place) for place in here}, dict(zip(here, absolute(here))), {})
+    ours = len({root for root, _unused in here}) == 1 and all(place in ledger.files for place in here)
+    # Of files below one path, none of them new, none can be another's: that needs no look at links.
+    real = ["/".join(place) for place in here] if ours else absolute(here)
+    return Sight({place: disk.inspect(place) for place in here}, dict(zip(here, real)), {})
 
 
 def attributes_of(policy: Policy) -> Attributes:

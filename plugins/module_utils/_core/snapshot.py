@@ -6,18 +6,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from .errors import InvalidError
-from .keys import Tree, TreeKey, shown
+from .keys import Tree, shown
 from .model import File, Project
 from .policy import MAX_VALUE, Policy
 from .store import KeyValue, Listing
 
 
-class _Draft:
+@dataclass(frozen=True)
+class Reading:
+    """What one key says: a policy or why it is none, a file, or why it cannot be deployed (``reason``).
+
+    ``path`` is the file's, also of a rejected one where the key itself is good.
+    """
+
+    path: str = ""
+    file: File | None = None
+    policy: Policy | None = None
+    policy_error: str = ""
+    reason: str = ""
+
+    @property
+    def is_policy(self) -> bool:
+        """Return whether the key is that of the policy, be it good or bad."""
+        return self.file is None and not self.reason
+
+
+def read_key(tree: Tree, item: KeyValue, owner: tuple[str, str]) -> Reading | None:
+    """Return what a key of a project says; None for a key that is not ours."""
+    where = f"host {owner[0]}, project {owner[1]}"
+    try:
+        key = tree.parse(item.key)
+    except InvalidError as error:
+        return Reading(reason=f"{where}: {error}")
+    if key is None:
+        return None
+    where = f"{where}, key {shown(item.key)}"
+    if key.path is None:
+        try:
+            return Reading(policy=Policy.parse(item.value, where))
+        except InvalidError as error:
+            return Reading(policy_error=str(error))
+    if len(item.value) > MAX_VALUE:
+        return Reading(key.path, reason=f"{where}: the value has {len(item.value)} bytes, allowed are {MAX_VALUE}")
+    return Reading(key.path, File.of(item.value))
+
+
+class Draft:
     """Collects the keys of one project."""
 
     def __init__(self, host: str, name: str) -> None:
+        """Start with a project that has no key."""
         self.host, self.name = host, name
         self.policy: Policy | None = None
         self.policy_error = ""
@@ -27,19 +68,20 @@ class _Draft:
         self.ignored = 0
         self.newest = 0
 
-    def add(self, item: KeyValue, key: TreeKey) -> None:
-        """Take one key that keeps the rules for keys."""
-        self.newest = max(self.newest, item.revision)
-        where = f"host {self.host}, project {self.name}, key {shown(item.key)}"
-        if key.path is None:
-            try:
-                self.policy = Policy.parse(item.value, where)
-            except InvalidError as error:
-                self.policy_error = str(error)
-        elif len(item.value) > MAX_VALUE:
-            self.reject(item.key, key.path, f"{where}: the value has {len(item.value)} bytes, allowed are {MAX_VALUE}")
+    def add(self, key: bytes, reading: Reading | None, revision: int) -> None:
+        """Take what one key says, and the revision of its last modification."""
+        if reading is None:
+            self.ignored += 1
+            return
+        if reading.reason:
+            self.reject(key, reading.path, reading.reason)
+            if not reading.path:
+                return
+        elif reading.file is not None:
+            self.files[reading.path] = reading.file
         else:
-            self.files[key.path] = File.of(item.value)
+            self.policy, self.policy_error = reading.policy, reading.policy_error
+        self.newest = max(self.newest, revision)
 
     def reject(self, key: bytes, path: str, why: str) -> None:
         """Note a file that cannot be deployed."""
@@ -47,7 +89,7 @@ class _Draft:
         if path:
             self.kept.add(path)
 
-    def drop_shadowed(self, tree: Tree) -> None:
+    def _drop_shadowed(self, tree: Tree) -> None:
         """Reject files below a path that is a file itself, be it a rejected one: a disk cannot hold both."""
         blockers = {*self.files, *self.kept}
         for path in sorted(self.files):
@@ -60,8 +102,9 @@ class _Draft:
                 where = f"host {self.host}, project {self.name}, key {shown(key)}"
                 self.reject(key.encode(), path, f"{where}: {blocker!r} is a file of the project, too")
 
-    def done(self, revision: int, cluster_id: int) -> Project:
+    def done(self, tree: Tree, revision: int, cluster_id: int) -> Project:
         """Return the project."""
+        self._drop_shadowed(tree)
         return Project(
             self.host,
             self.name,
@@ -70,7 +113,7 @@ class _Draft:
             self.policy,
             self.policy_error,
             self.files,
-            self.rejected,
+            dict(sorted(self.rejected.items())),  # one order, in whichever order the keys came
             frozenset(self.kept),
             self.ignored,
             self.newest,
@@ -79,24 +122,13 @@ class _Draft:
 
 def projects(tree: Tree, listing: Listing) -> dict[tuple[str, str], Project]:
     """Return the projects of a listing with values, by host and project."""
-    drafts: dict[tuple[str, str], _Draft] = {}
+    drafts: dict[tuple[str, str], Draft] = {}
     for item in listing.items:
         owner = tree.owner(item.key)
-        if owner is None:
-            continue
-        draft = drafts.setdefault(owner, _Draft(*owner))
-        try:
-            key = tree.parse(item.key)
-        except InvalidError as error:
-            draft.reject(item.key, "", f"host {owner[0]}, project {owner[1]}: {error}")
-            continue
-        if key is None:
-            draft.ignored += 1
-        else:
-            draft.add(item, key)
-    for draft in drafts.values():
-        draft.drop_shadowed(tree)
-    done = {owner: draft.done(listing.revision, listing.cluster_id) for owner, draft in drafts.items()}
+        if owner is not None:
+            draft = drafts.setdefault(owner, Draft(*owner))
+            draft.add(item.key, read_key(tree, item, owner), item.revision)
+    done = {owner: draft.done(tree, listing.revision, listing.cluster_id) for owner, draft in drafts.items()}
     return {owner: project for owner, project in done.items() if project.exists}
 
 

@@ -71,12 +71,16 @@ class Guard:
 
 @dataclass(frozen=True)
 class Write:
-    """One transaction: puts, deletes of keys and deletes of whole prefixes (ending with /)."""
+    """One transaction: puts, deletes of keys and deletes of whole prefixes (ending with /).
+
+    With ``lease`` its puts are gone when that lease is.
+    """
 
     puts: tuple[tuple[str, bytes], ...] = ()
     deletes: tuple[str, ...] = ()
     delete_prefixes: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = field(default=())
+    lease: int = 0
 
     @property
     def operations(self) -> int:
@@ -106,14 +110,23 @@ class Store(Protocol):
     def list(self, prefix: str, *, keys_only: bool = False, revision: int = 0) -> Listing:
         """Return all keys that start with the prefix, at the revision (0: now), read in pages.
 
-        Raise CompactedError when the revision is gone or still to come.
+        Raise CompactedError when the revision is gone, RewoundError when it is still to come.
         """
 
     def commit(self, write: Write) -> int:
         """Carry out the transaction and return its revision; raise ConflictError when a guard does not hold.
 
-        After an UnavailableError it is unknown whether it was carried out.
+        StoreError when its lease is gone. After an UnavailableError it is unknown whether it was carried out.
         """
+
+    def grant(self, seconds: int) -> int:
+        """Return a new lease that ends in so many seconds, or a little later, unless it is renewed."""
+
+    def renew(self, lease: int) -> int:
+        """Let a lease begin anew and return the seconds it has then; 0 when it is gone."""
+
+    def revoke(self, lease: int) -> None:
+        """End a lease and delete the keys under it, in one revision; StoreError when it is gone already."""
 
     def watch(self, prefix: str, start: int) -> AbstractContextManager[Watch]:
         """Watch all keys that start with the prefix, from revision ``start`` (that one included).

@@ -11,12 +11,19 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from typing import Callable, TypeVar
 
 from . import backup, disk, journal
 from .journal import doing
 from .model import File, Move, Place
 from .policy import Policy
 from .steps import Attributes, Step
+
+_AT_ONCE = 64  # files that are open at the same time
+_RACES = 5  # times that a folder may vanish under a deployment
+
+_Result = TypeVar("_Result")
 
 
 class Transaction:
@@ -39,23 +46,56 @@ class Transaction:
         self._steps = {step.place: step for step in steps}
         self._folders = list(folders)
         self._made: set[Place] = set()
+        self._gone: set[Place] = set()
         self.backups: dict[Place, str] = {}
+        self.staged = False  # whether all new contents lie beside their targets
         with doing("cannot look at the deploy path"):
             self.moves = journal.prepare(steps, self._folders, policy.backup_dir)
 
     def stage(self) -> None:
         """Make the new folders, and write every new content beside its target, durably, under a temporary name."""
-        for move in itertools.takewhile(lambda move: move.kind == "mkdir", self.moves):
+        for move in list(itertools.takewhile(lambda move: move.kind == "mkdir", self.moves)):
             self._make(move)
-        for move in self.moves:
-            if move.kind in ("create", "set"):
-                step = self._steps[move.place]
-                with doing(f"cannot write {move.root}/{move.path}"), disk.folder(move.root, move.base) as fd:
-                    disk.write(fd, move.new, step.content, self._owner(step))
+        writes = [move for move in self.moves if move.kind in ("create", "set")]
+        for start in range(0, len(writes), _AT_ONCE):
+            self._write(writes[start : start + _AT_ONCE])
+        self.staged = True
+
+    def _write(self, moves: Sequence[Move]) -> None:
+        """Write contents first and sync them then: the disk has less to do when it may take several at once."""
+        with contextlib.ExitStack() as files:
+            opened = []
+            for move in moves:
+                with doing(f"cannot write {move.root}/{move.path}"):
+                    opened.append(self._lasting(move, partial(self._create, move)))
+                files.callback(os.close, opened[-1])
+            for move, file in zip(moves, opened):
+                with doing(f"cannot write {move.root}/{move.path}"):
+                    os.fsync(file)
+
+    def _create(self, move: Move) -> int:
+        step = self._steps[move.place]
+        with disk.folder(move.root, move.base) as fd:
+            return disk.create(fd, move.new, step.content, self._owner(step))
+
+    def _lasting(self, move: Move, act: Callable[[], _Result]) -> _Result:
+        """Act in a folder that another project of the host may just remove, for it is empty until this is done."""
+        for _unused in range(_RACES):
+            try:
+                return act()
+            except FileNotFoundError:
+                inside = f"{move.base}/x" if move.base and move.kind != "mkdir" else move.path or "x"
+                gone = [place for place in disk.missing_folders((move.root, inside), set()) if place != move.place]
+                if not gone:
+                    raise
+                with contextlib.suppress(FileNotFoundError):
+                    self._made.update(place for place in gone if disk.make_folder(place, self._folder_owner()))
+                self.moves[:0] = [Move("mkdir", *place) for place in gone]
+        return act()
 
     def _make(self, move: Move) -> None:
         with doing(f"cannot make folder {'/'.join(move.place)}"):
-            if disk.make_folder(move.place, self._folder_owner()):
+            if self._lasting(move, partial(disk.make_folder, move.place, self._folder_owner())):
                 self._made.add(move.place)
 
     def _folder_owner(self) -> disk.Owner:
@@ -98,9 +138,10 @@ class Transaction:
         elif move.kind == "mode":
             disk.give(move.place, self._owner(self._steps[move.place]))
         else:
-            with disk.parent(move.place) as (fd, name), disk.folder(move.root, move.base) as base:
+            with disk.folders(move.place, move.base) as (fd, name, base):
                 if move.kind == "rmdir":
                     os.rmdir(name, dir_fd=fd)
+                    self._gone.add(move.place)
                 elif move.kind == "delete":
                     os.rename(name, move.old, src_dir_fd=fd, dst_dir_fd=base)
                 else:
@@ -118,8 +159,8 @@ class Transaction:
 
     @property
     def folders(self) -> list[Place]:
-        """Return the folders that this product made, now and before."""
-        return sorted({*self._folders, *self._made})
+        """Return the folders that this product made, now and before, and that did not give way to a file."""
+        return sorted({*self._folders, *self._made} - self._gone)
 
     def finish(self, keep: str) -> list[Place]:
         """Drop what undoing would have needed; return which of our folders are still there.

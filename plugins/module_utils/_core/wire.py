@@ -33,6 +33,8 @@ PACKAGE = "etcdserverpb"
 FILES = ("kv", "auth", "rpc")  # in the order they depend on each other
 LITERAL = re.compile(r"""(?:serialized_pb=_b|AddSerializedFile)\(b?('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\)""")
 INT64, BOOL, MESSAGE, BYTES = 3, 8, 11, 12  # FieldDescriptorProto.Type
+# Streams that are called for one response to one request, which on the wire is what a plain call is.
+ONE_ANSWER = ("Lease/LeaseKeepAlive",)
 # message, field, number, type, what the package may lack; all of them are of etcd 3.4
 ADDED_FIELDS = (
     ("WatchRequest", "progress_request", 3, MESSAGE),
@@ -168,7 +170,7 @@ def _wire(pool: Any, file: Any) -> Wire:
             f"/{PACKAGE}.{service.name}/{method.name}",
             messages[method.input_type.rpartition(".")[2]],
             messages[method.output_type.rpartition(".")[2]],
-            method.client_streaming,
+            method.client_streaming and f"{service.name}/{method.name}" not in ONE_ANSWER,
         )
         for service in file.service
         for method in service.method

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import command as module
-from ansible_collections.watcher.config.plugins.module_utils._core.command import MAX_OUTPUT, run
+from ansible_collections.watcher.config.plugins.module_utils._core.command import MAX_OUTPUT, Account, run
 from ansible_collections.watcher.config.plugins.module_utils._core.model import CommandResult
+from ansible_collections.watcher.config.tests.unit.site import unprivileged
 
 
 @pytest.fixture(autouse=True)
@@ -136,4 +139,52 @@ def test_endless_output_is_ended() -> None:
 @pytest.mark.parametrize("environment", [{"X": "x" * 200_000}, {"X": "a\0b"}])
 def test_cannot_be_started(environment: dict[str, str]) -> None:
     """A command that the system refuses is a failure, not a crash."""
-    assert run("afterCmd", "true", 1, environment).problem.startswith("afterCmd could not be started: ")
+    said = run("afterCmd", "true", 1, environment).problem
+    assert said in (
+        "afterCmd could not be started: Argument list too long",
+        "afterCmd could not be started: embedded null byte",
+    )
+
+
+def nobody() -> Account:
+    """Return the account that owns nothing."""
+    user = pwd.getpwnam("nobody")
+    return Account("nobody", user.pw_uid, user.pw_gid, (user.pw_gid, 1), "/nonexistent", "/bin/false")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_run_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command is its account in all: ids, groups, what a login sets; the rest of the environment stays."""
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.setenv("OTHER", "here")
+    account = nobody()
+    line = 'id -u; id -g; id -G; echo "$HOME $USER $LOGNAME $SHELL $OTHER $WATCHER_HOST"'
+    result = run("afterCmd", line, 5, {"WATCHER_HOST": "web01"}, account)
+    assert result.problem == ""
+    said = "/nonexistent nobody nobody /bin/false here web01"
+    assert result.out.splitlines() == [str(account.uid), str(account.gid), f"{account.gid} 1", said]
+    assert "not permitted" in run("afterCmd", "kill -0 1", 5, {}, account).problem
+    assert run("afterCmd", "id -u", 5, {}).out == "0\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.usefixtures("begun")
+def test_run_as_meets_its_time_limit(tmp_path: Path) -> None:
+    """Processes of another account are ended like our own."""
+    tmp_path.chmod(0o777)
+    result = run("afterCmd", "trap '' TERM; sleep 60 & echo $!; wait", 1, {}, nobody())
+    assert "time limit" in result.problem
+    (tmp_path / "pid").write_text(result.out)
+    assert has_ended(tmp_path / "pid")
+
+
+def test_run_as_without_the_right_to() -> None:
+    """What only root may is a failure, not a crash."""
+
+    def act() -> None:
+        root = replace(nobody(), uid=0, gid=0)
+        for account in (root, replace(nobody(), uid=1, gid=1)):
+            said = run("afterCmd", "true", 5, {}, account).problem
+            assert said.startswith("afterCmd could not be started as user nobody: ")
+
+    unprivileged(act)

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.host import deploy_all
 from ansible_collections.watcher.config.plugins.module_utils._core.parcel import Parcel
+from ansible_collections.watcher.config.plugins.module_utils._core.rules import Rules
 from ansible_collections.watcher.config.tests.unit.site import Site, tree
 
 
@@ -18,6 +19,18 @@ from ansible_collections.watcher.config.tests.unit.site import Site, tree
 def site(tmp_path: Path) -> Site:
     """Return an empty host."""
     return Site(tmp_path)
+
+
+def test_what_the_host_allows(site: Site) -> None:
+    """It holds for each project, also for those that are gone from the tree."""
+    site.deploy({"gone": b"1"}, name="gone.com", afterCmd="true")
+    bad, good = site.project({"bad": b"1"}, name="bad.com", beforeCmd="true"), site.project({"a": b"1"})
+    parcel = Parcel("web01", site.revision, 1, [good, bad])
+    for check in (True, False):
+        outcomes = deploy_all(parcel, site.state, rules=Rules((str(site.root),), ()), check=check)
+        assert [outcome.state for outcome in outcomes] == ["deployed", "failed", "failed"]
+        assert all("this host allows none" in outcome.msg for outcome in outcomes[1:])
+    assert set(tree(site.root)) == {"a", "gone"}
 
 
 def test_damaged_and_gone_from_the_tree(site: Site) -> None:

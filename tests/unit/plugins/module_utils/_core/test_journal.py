@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.watcher.config.tests.unit.countdown import Countdown, never_wait, refuse
 from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
 
-CALLS = ("rename", "link", "unlink", "mkdir", "rmdir", "replace", "fsync", "fchmod")
 OLD = {"set": b"old", "gone": b"old", "file": b"old", "folder/x/inner": b"old", "folder/y": b"old", "mode": b"same"}
 NEW = {"set": b"new", "new/a": b"new", "new/b": b"new", "file/a/b": b"new", "folder": b"new", "mode": b"same"}
 ENOUGH = 200  # calls, more than a deployment of these files makes
@@ -24,29 +22,8 @@ ENOUGH = 200  # calls, more than a deployment of these files makes
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that dies does not take the system's memory with it, so nothing here has to be on the disk itself."""
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-class Countdown:
-    """Stands before the system calls that change a disk, and does something at one of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, act: Callable[[], None]) -> None:
-        """Act at call number ``count``, once."""
-        self.count = count
-        self.act = act
-        self.patch = monkeypatch
-        for name in CALLS:
-            monkeypatch.setattr(os, name, self._wrap(getattr(os, name)))
-
-    def _wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:
-            self.count -= 1
-            if self.count == 0:
-                self.act()
-            return call(*arguments, **named)
-
-        return counted
+    """Nothing here has to be on the disk itself."""
+    never_wait(monkeypatch)
 
 
 def prepared(folder: Path, **fields: Any) -> tuple[Site, dict[str, Any]]:
@@ -59,15 +36,10 @@ def prepared(folder: Path, **fields: Any) -> tuple[Site, dict[str, Any]]:
     return site, tree(site.root)
 
 
-def refuse() -> None:
-    """Fail as a full disk does."""
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_every_failure_restores_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the disk refuses, the old files are back to the byte and the mode and nothing is left lying about."""
     failed = 0
-    for count in range(1, ENOUGH, 2):
+    for count in range(1, ENOUGH, 3):
         site, before = prepared(tmp_path / str(count))
         with monkeypatch.context() as patch:
             countdown = Countdown(patch, count, refuse)
@@ -86,7 +58,7 @@ def test_every_failure_restores_everything(tmp_path: Path, monkeypatch: pytest.M
         assert set(tree(site.root)) == {*NEW, "new", "file", "file/a", "foreign"}
         assert site.temporaries() == []
     assert countdown.count > 0
-    assert failed > 20
+    assert failed > 15
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, site: Site, count: int) -> None:
@@ -100,7 +72,7 @@ def test_every_death_is_recovered_from(tmp_path: Path, monkeypatch: pytest.Monke
     """Whenever the process is killed, the next deployment ends where it should, and runs the commands."""
     deaths = 0
     first = 1 + ["same", "reverted", "withdrawn"].index(then)
-    for count in range(first, ENOUGH, 3):
+    for count in range(first, ENOUGH, 5):
         site, before = prepared(tmp_path / str(count))
         status = forked(functools.partial(dying, monkeypatch, site, count))
         files = {"same": NEW, "reverted": OLD, "withdrawn": None}[then]
@@ -125,7 +97,7 @@ def test_every_death_is_recovered_from(tmp_path: Path, monkeypatch: pytest.Monke
         ledger = site.ledger()
         assert (ledger.journal, ledger.claims, ledger.owed) == ((), (), None)
     assert status == 0
-    assert deaths > 20
+    assert deaths > 15
 
 
 @pytest.mark.parametrize("command", ["checkCmd", "beforeCmd", "afterCmd"])

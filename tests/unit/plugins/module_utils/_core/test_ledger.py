@@ -15,11 +15,12 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import ledger as module
 from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy
-from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, InvalidError
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError
 from ansible_collections.watcher.config.plugins.module_utils._core.host import deploy_all
 from ansible_collections.watcher.config.plugins.module_utils._core.ledger import State
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Ledger, Move, Outcome, Owned
 from ansible_collections.watcher.config.plugins.module_utils._core.parcel import Parcel
+from ansible_collections.watcher.config.plugins.module_utils._core.records import encoded
 from ansible_collections.watcher.config.tests.unit.site import Site, tree
 
 
@@ -66,10 +67,10 @@ def test_round_trip(tmp_path: Path) -> None:
         "null",
         "{}",
         '{"a": ' * 2000 + "1" + "}" * 2000,
-        json.dumps({**FULL.to_json(), "revision": "12"}),
-        json.dumps({**FULL.to_json(), "files": {"/srv": {"a": {}}}}),
-        json.dumps({**FULL.to_json(), "claims": [["/srv"]]}),
-        json.dumps({**FULL.to_json(), "journal": [["set"]]}),
+        json.dumps({**encoded(FULL), "revision": "12"}),
+        json.dumps({**encoded(FULL), "files": {"/srv": {"a": {}}}}),
+        json.dumps({**encoded(FULL), "claims": [["/srv"]]}),
+        json.dumps({**encoded(FULL), "journal": [["set"]]}),
     ],
 )
 def test_damaged(site: Site, spoil: str) -> None:
@@ -131,6 +132,39 @@ def test_lock_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             pass
     with state.lock("a.com"):
         pass
+
+
+def test_threads_need_not_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of one process hand a lock on at once; only another process's lock is looked at again and again."""
+    state, other = State(str(tmp_path)), State(str(tmp_path))
+    monkeypatch.setattr(module, "LOCK_TICK", 60.0)
+    held, done = threading.Event(), threading.Event()
+
+    def act() -> None:
+        held.wait(10)
+        with state.lock("a.com"):
+            done.set()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    with state.lock("a.com"):
+        held.set()
+        assert not done.wait(0.05)
+        with pytest.raises(DeployError, match="another deployment has been running for 0 s"), other.lock("a.com", 0):
+            pass
+    assert done.wait(10)
+    thread.join()
+
+
+def test_claimed_by_others(site: Site) -> None:
+    """What another project's deployment has claimed is taken before it is there."""
+    site.deploy({"a": b"1"})
+    site.deploy({"b": b"1"}, name="b.com")
+    with site.state.lock("b.com"):
+        site.state.save(replace(site.ledger("b.com"), claims=((str(site.root), "c"),)))
+    paths = {f"{site.root}/{name}": "b.com" for name in "bc"}
+    assert site.state.taken("a.com", [*paths, f"{site.root}/a", f"{site.root}/d"]) == paths
+    assert "c belongs to project b.com" in site.deploy({"a": b"1", "c": b""}).msg
 
 
 def test_a_path_belongs_to_one_project(site: Site) -> None:
@@ -200,9 +234,3 @@ def test_one_project_at_a_time(site: Site) -> None:
     assert {outcome.state for outcome in outcomes} <= {"deployed", "stale"}
     assert (site.root / "f").read_bytes() == b"5"
     assert site.ledger().revision == 16
-
-
-def test_from_json_refuses() -> None:
-    """What is no ledger is an InvalidError."""
-    with pytest.raises(InvalidError, match="not a ledger of this product"):
-        Ledger.from_json([])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ansible_collections.watcher.config.plugins.module_utils._core.digest import TreeDigest
 from ansible_collections.watcher.config.plugins.module_utils._core.model import (
     File,
     Project,
@@ -15,11 +16,9 @@ from ansible_collections.watcher.config.plugins.module_utils._core.policy import
 
 
 def test_digest() -> None:
-    """The digest is that of the lines that sha256sum would write."""
+    """The digest is that of a tree of the files' digests."""
     project = Project("h", "p", 1, 1, files={"b": File.of(b"2"), "a": File.of(b"1")})
-    lines = f"{File.of(b'1').digest}  a\n{File.of(b'2').digest}  b\n"
-    assert project.digest == File.of(lines.encode()).digest
-    assert Project("h", "p", 1, 1).digest == File.of(b"").digest
+    assert project.digest == TreeDigest({"a": File.of(b"1").digest, "b": File.of(b"2").digest}).value()
 
 
 def test_exists() -> None:

@@ -176,7 +176,7 @@ def test_many_fields() -> None:
     begun = time.monotonic()
     with pytest.raises(InvalidError, match="stands there twice"):
         Policy.parse(f'{{{pairs}, "1": 0}}'.encode(), WHERE)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 30  # one look at each pair of fields would take minutes
 
 
 def test_encode() -> None:

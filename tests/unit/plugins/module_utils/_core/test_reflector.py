@@ -10,7 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector, Resumed
+from ansible_collections.watcher.config.plugins.module_utils._core.reflector import (
+    Position,
+    Reflector,
+    Replaced,
+    Resumed,
+)
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Batch, Listing
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 from ansible_collections.watcher.config.tests.unit.reflector_play import AWAY, Clock, content, each, played, reflector
@@ -77,7 +82,7 @@ def test_a_base_is_what_was_there(store: MemoryStore, clock: Clock, base: bool) 
 def test_a_base_is_not_asked_for_after_a_listing(store: MemoryStore, clock: Clock) -> None:
     """A listing has said all there is."""
     source = reflector(store, clock, position=Position(99, 1), base=True)
-    assert [type(item) for item in played(store, source, store.cut).seen] == [Listing]
+    assert [type(item) for item in played(store, source, store.cut).seen] == [Replaced]
 
 
 def test_resumes_after_a_deletion(store: MemoryStore, clock: Clock) -> None:
@@ -133,6 +138,135 @@ def test_a_position_of_another_store_is_not_resumed(store: MemoryStore, clock: C
     """A cluster id that differs means a listing, also when the revision would fit."""
     assert played(store, reflector(store, clock, position=Position(99, store.revision, b"/w/a", 2))).kinds == "L"
     assert clock.sleeps == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "listed", "replaced"),
+    [
+        (lambda store: None, False, False),
+        (lambda store: (store.put("/w/c"), store.put("/w/c"), store.compact()), True, False),
+        (lambda store: store.replace(), True, True),
+        (lambda store: store.replace(same_cluster=True), True, True),
+        (lambda store: (store.replace(), [store.put(f"/w/{n}") for n in range(50)]), True, True),
+        (lambda store: (store.replace(same_cluster=True), [store.put(f"/w/{n}") for n in range(50)]), True, True),
+    ],
+    ids=["the same", "compacted", "replaced", "emptied", "replaced and ahead", "emptied and ahead"],
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_store_that_was_replaced(
+    store: MemoryStore,
+    clock: Clock,
+    spoil: Callable[[MemoryStore], object],
+    listed: bool,
+    replaced: bool,
+    restart: bool,
+) -> None:
+    """Its listing says so, once, also when a listing was asked for anyway."""
+    for n in range(10):
+        store.put("/w/a", str(n).encode())
+    source = reflector(store, clock)
+    ask = source.restart if restart else lambda: None
+    seen = played(store, source, each(store.cut, ask, lambda: spoil(store)), source.restart).seen
+    middle = [Replaced if replaced else Listing] if restart or listed else []
+    assert [type(item) for item in seen] == [Listing, *middle, Listing]
+
+
+def test_a_store_that_catches_up_meanwhile(clock: Clock) -> None:
+    """It was behind when it was asked, and is ahead when it is listed: it was replaced nevertheless."""
+
+    class Growing(MemoryStore):
+        def list(self, prefix: str, *, keys_only: bool = False, revision: int = 0) -> Listing:
+            try:
+                return super().list(prefix, keys_only=keys_only, revision=revision)
+            finally:
+                for _unused in range(50 if revision else 0):
+                    self.put("/other")
+
+    store = Growing()
+    for _unused in range(10):
+        store.put("/w/a")
+    seen = played(store, reflector(store, clock), lambda: store.replace(same_cluster=True)).seen
+    assert [type(item) for item in seen] == [Listing, Replaced]
+
+
+def test_restart(store: MemoryStore, clock: Clock) -> None:
+    """All is listed again at once, and the changes go on from there."""
+    source = reflector(store, clock)
+    consumer = played(store, source, source.restart, lambda: store.put("/w/b"), source.restart)
+    assert (consumer.kinds, clock.sleeps, source.failures) == ("LLBL", [], 0)
+
+
+def test_a_restart_is_done_with(store: MemoryStore, clock: Clock) -> None:
+    """After it a cut is resumed from, as always."""
+    source = reflector(store, clock)
+    consumer = played(store, source, source.restart, each(store.cut, lambda: store.put("/w/c")))
+    assert consumer.kinds == "LLB"
+    assert consumer.state == content(store)
+
+
+def test_restart_before_the_stream(store: MemoryStore, clock: Clock) -> None:
+    """A position is not resumed from then, and one listing is enough."""
+    first = reflector(store, clock)
+    played(store, first)
+    for position in (first.position, None):
+        source = reflector(store, clock, position=position)
+        source.restart()
+        assert played(store, source).kinds == "L"
+
+
+def test_a_restart_outlives_an_outage(store: MemoryStore, clock: Clock) -> None:
+    """Whoever asked for a listing gets it when the store is back."""
+    source = reflector(store, clock)
+    consumer = played(store, source, each(lambda: store.fail(AWAY, 3), source.restart))
+    assert consumer.kinds == "LL"
+    assert len(clock.sleeps) == 3
+
+
+@pytest.mark.parametrize("call", ["list", "watch"])
+def test_a_restart_while_at_it(clock: Clock, call: str) -> None:
+    """What is listed or about to be watched just then is listed once more."""
+
+    class Meddled(MemoryStore):
+        def _called(self, name: str) -> None:
+            super()._called(name)
+            if self.calls[name] == 1 and name == call:
+                source.restart()
+
+    store = Meddled()
+    source = reflector(store, clock)
+    assert played(store, source).kinds == "LL"
+
+
+def test_restart_from_another_thread(store: MemoryStore) -> None:
+    """A watch that waits for events ends at once."""
+    source = Reflector(store, "/w/", pause=3600.0)
+    listed = threading.Semaphore(0)
+
+    def read() -> None:
+        for item in source.stream():
+            assert isinstance(item, Listing)
+            listed.release()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _unused in range(3):
+        assert listed.acquire(timeout=5)
+        source.restart()
+    source.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_the_last_attempt(store: MemoryStore, clock: Clock) -> None:
+    """It tells whether somebody still tries while nothing proves alive."""
+    source = reflector(store, clock)
+    assert source.last_attempt is None
+    store.fail(AWAY, 4)
+    clock.on_sleep = lambda: attempts.append(source.last_attempt)
+    attempts: list[float | None] = []
+    played(store, source)
+    assert attempts == [100.0, 101.25, 102.5, 103.75]
+    assert [source.last_alive, source.last_attempt] == [105.0, 105.0]
 
 
 @pytest.mark.parametrize("when", ["waiting for events", "pausing"])

@@ -111,7 +111,9 @@ def test_body_of_a_mode(tmp_path: Path) -> None:
 @pytest.fixture
 def store() -> MemoryStore:
     """Return an empty store."""
-    return MemoryStore()
+    store = MemoryStore()
+    store.revision = 100  # newer than all that is written of
+    return store
 
 
 def status(store: MemoryStore) -> dict[str, Any]:
@@ -176,6 +178,14 @@ def test_what_is_rewritten(
     assert write(store, newest, **second) == written
 
 
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_status_of_another_store(store: MemoryStore, ran: bool) -> None:
+    """Whose revisions were ahead: nothing that was written here could know of them, so it is replaced."""
+    write(store, wanted_revision=999, revision=999)
+    assert write(store, ran=ran)
+    assert (status(store)["wantedRevision"], status(store)["revision"]) == (12, 12)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -205,6 +215,7 @@ class Busy(MemoryStore):
     def __init__(self, *revisions: int) -> None:
         """Let others write these wanted revisions, one before each of our commits."""
         super().__init__()
+        self.revision = 100
         self.revisions = list(revisions)
 
     def commit(self, write: Write) -> int:

@@ -13,7 +13,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core.apply import 
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Project
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import MAX_VALUE
-from ansible_collections.watcher.config.plugins.module_utils._core.snapshot import projects, strays
+from ansible_collections.watcher.config.plugins.module_utils._core.snapshot import projects, read_key, strays
 from ansible_collections.watcher.config.plugins.module_utils._core.store import KeyValue, Listing
 from ansible_collections.watcher.config.tests.unit.site import Site, tree
 
@@ -98,6 +98,32 @@ def test_bad_policy() -> None:
     project = one({"config": b"{}", "config.d/a": b""})
     assert project.policy is None
     assert project.policy_error.startswith("host web01, project a.com, key /watcher/web01/a.com/config: ")
+
+
+def test_rejected_keys_have_one_order() -> None:
+    """The message of a deployment is the same in whichever order the keys came."""
+    keys: dict[str | bytes, bytes] = {"config.d/../x": b"", "config.d/a": b"", "config.d/a/b": b"", "config.d/a/": b""}
+    found = [list(one(dict(order)).rejected) for order in (keys.items(), reversed(keys.items()))]
+    assert found[0] == found[1] == sorted(found[0])
+    assert len(found[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "is_policy"),
+    [
+        ("config", POLICY, True),
+        ("config", b"{}", True),
+        ("config.d/a", b"", False),
+        ("config.d/../a", b"", False),
+        ("config.d/a", b"x" * (MAX_VALUE + 1), False),
+    ],
+)
+def test_what_is_the_policy(key: str, value: bytes, is_policy: bool) -> None:
+    """A good and a bad one; neither a file nor a bad key is one."""
+    item = KeyValue(f"/watcher/web01/a.com/{key}".encode(), value, 5)
+    reading = read_key(TREE, item, ("web01", "a.com"))
+    assert reading is not None
+    assert reading.is_policy == is_policy
 
 
 def test_strays() -> None:

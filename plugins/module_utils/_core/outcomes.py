@@ -1,0 +1,129 @@
+# Copyright (c) 2026, the watcher.config authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a deployment says of itself, and what the ledger remembers of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from . import disk
+from .clock import timestamp
+from .diff import differences
+from .hooks import Hooks
+from .model import FileChange, Ledger, Outcome, Place, Project, md5
+from .plan import Plan
+from .policy import Policy
+from .steps import Step
+
+
+class Words:
+    """Finds the words for one deployment of one project."""
+
+    def __init__(self, project: Project, *, whole: bool, diff: bool = False, remember: bool = False) -> None:
+        """``whole``: the project is all of it; else digest and number of files are left to who knows the whole.
+
+        With ``diff`` outcomes hold the differences of the files, with ``remember`` the ledger keeps those
+        whose callback is due.
+        """
+        self._project, self._whole, self._diff, self._remember = project, whole, diff, remember
+        self._started = timestamp()
+        self._shown: Sequence[Mapping[str, str]] = ()
+
+    def outcome(
+        self, ledger: Ledger, policy: Policy | None, state: str, msg: str = "", needs: Sequence[str] = ()
+    ) -> Outcome:
+        """Return an outcome with nothing done; ``policy`` is the acting one, if that is known."""
+        known = ledger.policy or {}  # where the tree's policy is bad, its receiver still wants to know
+        return Outcome(
+            self._project.host,
+            self._project.name,
+            state,
+            ledger.settled,
+            self._project.revision,
+            self._project.digest if self._whole else "",
+            len(self._project.files) if self._whole else 0,
+            self._located(msg) if msg else "",
+            deploy_path=policy.deploy_path if policy else "",
+            callback=policy.callback if policy else str(known.get("callback", "")),
+            started=self._started,
+            finished=timestamp(),
+            attempts=ledger.attempts + 1,
+            needs=list(needs),
+        )
+
+    def show(self, plan: Plan) -> None:
+        """Take the differences of the files, if they are asked for: they are gone once the files are swapped."""
+        if self._diff:
+            self._shown = differences(plan.steps)
+
+    def described(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        policy: Policy | None,
+        needs: Sequence[str] = (),
+        backups: Mapping[Place, str] | None = None,
+    ) -> Outcome:
+        """Return the plan as an outcome of something not begun."""
+        return replace(
+            self.outcome(ledger, policy, plan.state, plan.msg or "; ".join(plan.notes), needs),
+            changes=self._changes(plan, backups or {}) if plan.ready and not needs else (),
+            notes=plan.notes,
+            asks=plan.asks,
+            since=ledger.revision,
+            diff=self._shown,
+        )
+
+    def _changes(self, plan: Plan, backups: Mapping[Place, str]) -> list[FileChange]:
+        """Return what the callback lists; the old place of a file that moved is not a change of its own."""
+        steps = [step for step in plan.steps if step.kind != "delete" or step.path not in self._project.files]
+        return [FileChange(step.path, _action(step), _md5(step), backups.get(step.place)) for step in steps]
+
+    def ended(self, described: Outcome, hooks: Hooks, state: str, why: str, settled: int) -> Outcome:
+        """Return the outcome of something that was begun; ``settled`` is the revision that the host is at now."""
+        return replace(
+            described,
+            state=state,
+            msg=self._located(why) if why else "; ".join(described.notes),
+            revision=settled,
+            ran=True,
+            before=hooks.before,
+            after=hooks.after,
+            check=hooks.check,
+            finished=timestamp(),
+        )
+
+    def noted(self, ledger: Ledger, outcome: Outcome) -> Ledger:
+        """Return the ledger with what an outcome means for the next time."""
+        stuck = outcome.failed or outcome.state in ("held", "waiting")
+        due = self._remember and outcome.callback and (outcome.ran or outcome.failed)
+        return replace(
+            ledger,
+            observed=self._project.revision,
+            trouble=outcome.state if stuck else "",
+            problem=outcome.msg if stuck else "",
+            since=(ledger.since or outcome.finished) if stuck else "",
+            attempts=ledger.attempts + outcome.failed if stuck else 0,
+            untold=outcome.to_json() if due else ledger.untold,
+        )
+
+    def _located(self, text: str) -> str:
+        return text if text.startswith("host ") else f"{self._project.where}: {text}"
+
+
+def needed(plan: Plan) -> list[str]:
+    """Return the files that have to be written and whose contents have not been sent."""
+    writes = [step for step in plan.steps if step.kind in ("create", "set")]
+    return [step.path for step in writes if step.file is None or step.file.content is None]
+
+
+def _action(step: Step) -> str:
+    return "set" if step.kind == "mode" else step.kind
+
+
+def _md5(step: Step) -> str:
+    if step.kind == "mode":
+        return md5(disk.read(step.place))
+    return md5(step.file.content) if step.file is not None and step.file.content is not None else ""
