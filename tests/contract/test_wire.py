@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -70,6 +75,30 @@ def test_other_users_of_protobuf_and_etcd3_notice_nothing(server: EtcdServer) ->
     print([name for name in sys.modules if name.partition('.')[0] == 'etcd3'], os.environ == before)
     """
     assert run(OPEN + script, server.endpoint) == "(None, 1)\ndefault pool is clean\n[] True\n"
+
+
+def test_two_threads_load_grpc_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither takes the other's variables away, and none of them is left."""
+    both = threading.Barrier(2)
+
+    def meet(found: Any) -> Any:
+        """Hand on what was found once the other thread has come as far, unless that has to wait."""
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return found
+
+    class Environment(dict[str, str]):
+        def keys(self) -> Any:
+            return meet(dict(self).keys())
+
+    environment = Environment(PATH="/bin")
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(wire, "module", lambda *names: meet(names))
+    monkeypatch.delitem(sys.modules, "grpc", raising=False)
+    with ThreadPoolExecutor(2) as pool:
+        loaded = list(pool.map(lambda _: wire.load_grpc(), range(2)))
+    assert loaded == [("grpc", "grpcio")] * 2
+    assert environment == {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])

@@ -22,6 +22,7 @@ import importlib.util
 import os
 import re
 import sys
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,7 @@ ADDED_FIELDS = (
     ("WatchResponse", "fragment", 7, BOOL),
     ("Compare", "range_end", 64, BYTES),
 )
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,14 @@ def load_grpc(*, forks: bool = False) -> Any:
     Neither holds where another user of gRPC was first, or where the user has set the variable.
     """
     settings = {"GRPC_VERBOSITY": "NONE", **({"GRPC_ENABLE_FORK_SUPPORT": "false"} if forks else {})}
-    mine = {} if "grpc" in sys.modules else {name: settings[name] for name in settings.keys() - os.environ.keys()}
-    os.environ.update(mine)  # read during the import only; children shall not inherit them
-    try:
-        return module("grpc", "grpcio")
-    finally:
-        for name in mine:
-            del os.environ[name]
+    with _LOADING:  # several endpoints are tried in threads of their own
+        mine = {} if "grpc" in sys.modules else {name: settings[name] for name in settings.keys() - os.environ.keys()}
+        os.environ.update(mine)  # read during the import only; children shall not inherit them
+        try:
+            return module("grpc", "grpcio")
+        finally:
+            for name in mine:
+                del os.environ[name]
 
 
 @lru_cache(maxsize=1)
