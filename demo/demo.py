@@ -34,7 +34,7 @@ from ansible_collections.watcher.config.tests.agent_run import AgentRun  # noqa:
 from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site  # noqa: E402
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer  # noqa: E402
 
-PATIENCE = 60.0  # seconds for one step; a slow machine needs most of it for Java's first start
+PATIENCE = 180.0  # seconds for one step; a slow machine needs most of it for Java's first start
 HOSTS = ("web01", "web02")
 PUTS = 20  # of which the agent's median is told
 PAUSE = 0.05  # seconds between them, in which the commands of the one before end

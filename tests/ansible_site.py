@@ -21,7 +21,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-STOP = 10.0  # seconds that ansible-rulebook has to end
+STOP = 60.0  # seconds that ansible-rulebook has to end, which waits for its playbook
 
 
 class Site:

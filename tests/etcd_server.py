@@ -70,6 +70,7 @@ class EtcdServer:
         mutual: bool = False,
         flags: Sequence[str] = (),
         port: int | None = None,
+        peer_port: int | None = None,
         listen: Sequence[str] = (),
     ) -> None:
         """Choose ports and make certificates; start nothing."""
@@ -80,7 +81,9 @@ class EtcdServer:
         self.flags = tuple(flags)
         self.listen = tuple(listen)
         self.name = "etcd"
-        self.port, self.peer_port = (port, *free_ports(1)) if port else free_ports(2)
+        self.port, self.peer_port = (
+            given or free for given, free in zip((port, peer_port), free_ports(2), strict=True)
+        )
         self.peers = {self.name: self.peer_port}
         self.process: subprocess.Popen[bytes] | None = None
         self._auth = False
@@ -179,11 +182,11 @@ class EtcdServer:
         atexit.unregister(self.remove)
 
     def etcdctl(self, *arguments: str, stdin: str = "") -> str:
-        """Return what etcdctl prints; as root once authentication is on."""
+        """Return what etcdctl 3.5 prints, whatever the server is; as root once authentication is on."""
         tls = ("--cacert", self.authority.certificate) if self.tls else ()
         mutual = ("--cert", self.client_cert, "--key", self.client_key) if self.mutual else ()
         user = ("--user", f"root:{ROOT_PASSWORD}") if self._auth else ()
-        command = (self.binary.with_name("etcdctl"), "--endpoints", self.endpoint, *tls, *mutual, *user, *arguments)
+        command = (etcd_35().with_name("etcdctl"), "--endpoints", self.endpoint, *tls, *mutual, *user, *arguments)
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, env={"ETCDCTL_API": "3"}, check=False, timeout=30
         )
@@ -238,7 +241,8 @@ class EtcdServer:
 @contextmanager
 def cluster(size: int = 3, binary: Path | None = None) -> Iterator[list[EtcdServer]]:
     """Run a cluster of so many members."""
-    servers = [EtcdServer(binary) for _unused in range(size)]
+    ports = iter(free_ports(2 * size))  # all at once: two draws may have the same
+    servers = [EtcdServer(binary, port=port, peer_port=next(ports)) for port in ports]
     try:
         for number, server in enumerate(servers):
             server.name = f"etcd{number}"

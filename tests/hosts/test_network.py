@@ -11,7 +11,7 @@ from ansible_collections.watcher.config.tests.hosts.fleet import Fleet
 
 OUTAGE = 60.0  # seconds
 CHANGES = 6  # during the outage
-CATCH_UP = 5.0  # seconds that a host has from the network to the newest state
+CATCH_UP = 15.0  # seconds that a host has from the network to the newest state
 POLICY = {"deployPath": "/srv/app/cable", "backupDir": "/var/backups/watcher", "afterCmd": "/srv/after"}
 
 

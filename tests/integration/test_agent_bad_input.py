@@ -71,7 +71,7 @@ class Trouble:
     def unhurt(self) -> None:
         """Demand that the neighbour is served at once."""
         number = self.host.put({"n": "2"}, "neighbour")
-        self.agent.until(lambda: self.host.text("n", "neighbour") == "2", "the neighbour is deployed", 1.0)
+        self.agent.until(lambda: self.host.text("n", "neighbour") == "2", "the neighbour is deployed", 4.0)
         self.host.settled(self.agent, number, "neighbour")
 
     def mended(self, revision: int, disk: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.watcher.config.plugins.module_utils._core.clock import timestamp
 from ansible_collections.watcher.config.tests.agent_site import AgentSite
 
-PROMPT = 1.0  # seconds within which a project that has nobody to wait for is deployed
+PROMPT = 4.0  # seconds within which a project that has nobody to wait for is deployed
 
 
 def gate(path: Path) -> str:
@@ -52,7 +52,7 @@ def test_many_hanging_commands_delay_no_other(host: AgentSite) -> None:
         for name in slow:
             host.publish({"x": "1"}, name, beforeCmd=gate(path), afterCmd="")
         host.put({"x": "2"}, "quick")
-        agent.until(lambda: host.text("x", "quick") == "2", "quick waits for nobody", 5 * PROMPT)
+        agent.until(lambda: host.text("x", "quick") == "2", "quick waits for nobody", 2 * PROMPT)
         host.put({"x": "3"}, "quick")
         agent.until(lambda: host.text("x", "quick") == "3", "quick waits for nobody", PROMPT)
         path.touch()
@@ -98,7 +98,7 @@ def test_a_failing_command_is_retried_until_it_succeeds(host: AgentSite) -> None
         assert (host.status()["revision"], host.status()["wantedRevision"]) == (first, revision)
         starts = tries(log)[::2]
         pauses = [after - before for before, after in itertools.pairwise(starts)]
-        assert pauses[1] > 1.4 * pauses[0] > 1.0, pauses
+        assert pauses[0] > 1.5 and pauses[1] > 3.0, pauses  # the least of each, growing
         healed.touch()
         host.settled(agent, host.put({"x": "3"}))  # at once, for the tree has changed
     assert host.text("x") == "3"

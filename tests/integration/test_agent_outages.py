@@ -23,7 +23,7 @@ from ansible_collections.watcher.config.tests.network import Cable, Listener, cl
 
 LONG = bool(os.environ.get("WATCHER_LONG"))
 OUTAGE = 60.0 if LONG else 30.0  # seconds; the lease is renewed every 20 s
-BACK = 2.0  # seconds from the return of etcd until the host is up to date
+BACK = 6.0  # seconds from the return of etcd until the host is up to date; 0.2 to 1.5 on a quiet machine
 FROZEN = 25.0  # seconds until a member that says nothing is left: 10 s of silence, and time limits of 5 s
 KILLS = 10
 

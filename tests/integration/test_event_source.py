@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,8 @@ def test_replay_can_be_demanded(tree: Tree, tmp_path: Path) -> None:
 def test_the_loop_is_never_blocked(tmp_path: Path) -> None:
     """While 10,000 keys of 100 projects are replayed, others in the loop get their turn."""
     beats: list[float] = []
+    others: list[float] = []  # of a thread, which waits for this machine only
+    done = threading.Event()
 
     async def heart() -> None:
         last = time.monotonic()
@@ -138,21 +141,32 @@ def test_the_loop_is_never_blocked(tmp_path: Path) -> None:
             beats.append(now - last)
             last = now
 
+    def neighbour() -> None:
+        last = time.monotonic()
+        while not done.wait(0.005):
+            now = time.monotonic()
+            others.append(now - last)
+            last = now
+
     async def scenario(server: EtcdServer) -> None:
         tree = Tree(server)
         for host in range(100):
             await asyncio.to_thread(tree.put, *(f"web{host:02}/p{n:03}/config.d/x" for n in range(100)))
         await asyncio.to_thread(connect(Connection((server.endpoint,))).get, "/")  # imports gRPC
         beating = asyncio.create_task(heart())
+        thread = threading.Thread(target=neighbour)
+        thread.start()
         start = time.monotonic()
         async with source(server, tmp_path / "position", hold=0) as running:
             hosts = sum([len((await running.event())["watcher"]["hosts"]) for _unused in range(100)])
         seconds = time.monotonic() - start
+        done.set()
+        thread.join()
         beating.cancel()
         tree.store.close()
         assert hosts == 10_000
         print(f"10,000 keys replayed in {seconds:.2f} s, longest beat {max(beats) * 1000:.0f} ms")
-        assert max(beats) < 0.25
+        assert max(beats) < 0.25 + max(others)
 
     with EtcdServer() as server:
         run(lambda: scenario(server))

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeniedError
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
+from ansible_collections.watcher.config.tests.network import Cable
 from ansible_collections.watcher.config.tests.source_run import Running, Tree, eventually, run, source
+
+
+@asynccontextmanager
+async def through(server: EtcdServer, position: Path) -> AsyncIterator[tuple[Running, Cable]]:
+    """Run a source whose way to etcd can be cut, for as long as what it is to miss takes."""
+    with Cable(server.port) as cable:
+        async with source(server, position, endpoints=[cable.endpoint]) as running:
+            yield running, cable
 
 
 def test_etcd_is_killed_and_comes_back(tmp_path: Path) -> None:
@@ -21,7 +32,7 @@ def test_etcd_is_killed_and_comes_back(tmp_path: Path) -> None:
 
     async def scenario(server: EtcdServer) -> None:
         tree = Tree(server)
-        async with source(server, tmp_path / "position") as running:
+        async with through(server, tmp_path / "position") as (running, cable):
             await running.watching(tree)
             await asyncio.to_thread(server.restart)
             await asyncio.to_thread(tree.put, "web01/a.com/config")
@@ -30,9 +41,10 @@ def test_etcd_is_killed_and_comes_back(tmp_path: Path) -> None:
             assert not event["watcher"]["replayed"]
             await asyncio.to_thread(tree.report, event)
 
-            await asyncio.to_thread(server.restart)  # the source pauses for a second before it tries again
+            await asyncio.to_thread(cable.cut)
             await asyncio.to_thread(tree.delete, "web01/a.com/config", "ready/ready/config")
             await asyncio.to_thread(lambda: server.compact(tree.put("web01/b.com/config")))
+            await asyncio.to_thread(cable.join)
             events = [(await running.event())["watcher"] for _unused in range(3)]
             kinds = {each["project"]: each["changes"][0]["kind"] for each in events}
             assert kinds == {"a.com": "removed", "b.com": "changed", "ready": "removed"}
@@ -48,10 +60,12 @@ def test_etcd_is_emptied_and_filled_again(tmp_path: Path) -> None:
 
     async def scenario(server: EtcdServer) -> None:
         tree = Tree(server)
-        async with source(server, tmp_path / "position") as running:
+        async with through(server, tmp_path / "position") as (running, cable):
             await running.watching(tree)
+            await asyncio.to_thread(cable.cut)
             await asyncio.to_thread(server.wipe, same_cluster=True)
             await asyncio.to_thread(lambda: [tree.put("web01/b.com/config") for _unused in range(20)])
+            await asyncio.to_thread(cable.join)
             events = [(await running.event())["watcher"] for _unused in range(2)]
             kinds = {each["project"]: each["changes"][0]["kind"] for each in events}
             assert kinds == {"b.com": "changed", "ready": "removed"}

@@ -275,12 +275,12 @@ def test_a_trap_in_a_folder_of_others(started: Open, tmp_path: Path) -> None:
 def test_both(started: Open, tmp_path: Path) -> None:
     """One thread serves the port and writes the file."""
     path = tmp_path / "watcher.prom"
-    before = threading.active_count()
+    before = set(threading.enumerate())
     metrics = started(listen="127.0.0.1:0", textfile=str(path), every=0.05)
     first = path.stat().st_ino
     assert samples(scrape(metrics))["watcher_seen_revision"] == 1834
     eventually(lambda: path.stat().st_ino != first)
-    assert threading.active_count() == before + 1
+    assert set(threading.enumerate()) - before == {metrics._thread}
 
 
 def test_facts_that_fail(started: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -321,7 +321,7 @@ def test_close_frees_the_port(started: Open) -> None:
     began = time.monotonic()
     metrics.close()
     metrics.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3
     with socket.create_server(metrics.address):
         pass
     assert not metrics._thread.is_alive()
@@ -329,11 +329,11 @@ def test_close_frees_the_port(started: Open) -> None:
 
 def test_off(started: Open) -> None:
     """No thread, no package, no harm."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     metrics = started()
     metrics.deployed(outcome("deployed"), 1.0)
     metrics.retried()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     assert (metrics.address, metrics.problems) == (None, ())
     metrics.close()
 

@@ -308,7 +308,7 @@ def test_the_thread(world: World) -> None:
     eventually(presence)
     began = time.monotonic()
     presence.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3
     assert world.found() is None
     assert not presence.registered
     presence.close()
@@ -351,7 +351,7 @@ def test_close_with_a_store_that_hangs(world: World, caplog: pytest.LogCaptureFi
     assert hanging.wait(BOUND)
     began = time.monotonic()
     presence.close()
-    assert 0.9 < time.monotonic() - began < 1.5
+    assert 0.9 < time.monotonic() - began < 4
     go_on.set()
     presence._thread.join(BOUND)
     assert world.store.revision == 1 and world.store.calls["revoke"] == 1
