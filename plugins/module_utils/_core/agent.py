@@ -167,7 +167,7 @@ class Agent:
             if ready:
                 notifier.status(self._line())
                 self._compare_if_due()
-            if self._big and not self._pool.running():
+            if self._big and self._pool.drain(0):
                 self._big = False
                 give_back()
 
@@ -205,8 +205,8 @@ class Agent:
         now = time.monotonic()
         self._compared = self._compared or now
         pause = self.settings.resync * random.uniform(0.9, 1.1) if not self._suspects else TICK  # noqa: S311
-        if now - self._compared < pause or not self._listed.is_set():
-            return
+        if now - self._compared < pause or not self._listed.is_set() or self._is_away():
+            return  # a store that hangs must not keep this thread from feeding the watchdog
         self._compared = now
         try:
             listing = self._store.list(self._tree.host(self.settings.host), keys_only=True)
@@ -249,12 +249,13 @@ class Agent:
             self._pool.wake(*self._mirror.take_batch(item))
             self._warn(event.key for event in item.events if not event.deleted)
             return
+        self._outlet.forget()  # before anybody deploys from this listing
         names = self._mirror.take_listing(item, self._remembered())
+        self._outlet.forget()  # and what was told meanwhile, as of the one before
         self._listed.set()
-        self._big = True
-        self._outlet.forget()
         logger.info("%d projects at revision %d", len(names), item.revision)
         self._pool.wake(*sorted(names))
+        self._big = True
         self._warn(entry.key for entry in item.items)
 
     def _warn(self, keys: Iterable[bytes]) -> None:

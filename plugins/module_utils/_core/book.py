@@ -86,13 +86,14 @@ class Book:
         """Return those of the absolute paths that the ledger owns or claims, links above deploy paths resolved."""
         with self._guard:
             page = self._fresh()
-            if page is None:
-                return set()
-            places: dict[Place, str] = {}
-            for root in page.roots:
-                below = os.path.join(os.path.realpath(root), "")
-                places.update(((root, path[len(below) :]), path) for path in paths if path.startswith(below))
-            return {places[place] for place in page.having(places)}
+            roots = list(page.roots) if page else []
+        places: dict[Place, str] = {}
+        for root in roots:  # which may be on a disk that hangs: nobody waits for it here
+            below = os.path.join(os.path.realpath(root), "")
+            places.update(((root, path[len(below) :]), path) for path in paths if path.startswith(below))
+        with self._guard:
+            page = self._fresh()
+            return {places[place] for place in page.having(places)} if page else set()
 
     def save(self, before: Ledger | None, after: Ledger, durable: bool = True) -> None:
         """Write down what has changed, durable before this returns if asked; OSError when the disk refuses.

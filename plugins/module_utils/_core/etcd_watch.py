@@ -48,7 +48,11 @@ class Stream:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._guardian = threading.Thread(target=self._guard, name="etcd-watch", daemon=True)
-        self._guardian.start()
+        try:
+            self._guardian.start()
+        except RuntimeError as error:  # the system gives no more threads, for now
+            self._hang_up()
+            raise CallFailed("UNAVAILABLE", str(error)) from error
 
     @property
     def closed(self) -> bool:
@@ -75,9 +79,12 @@ class Stream:
             if self.closed:
                 return
             self._closed.set()
+        self._hang_up()
+        self._guardian.join()
+
+    def _hang_up(self) -> None:
         self._call.cancel()
         self._requests.put(None)  # ends the thread with which gRPC takes requests
-        self._guardian.join()
         self._channels.release(self.link)
 
     def _guard(self) -> None:

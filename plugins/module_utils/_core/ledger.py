@@ -60,6 +60,7 @@ class State:
                 _acquire(fd, deadline, busy)
                 yield
             finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # a command that is just being started has the file open, too
                 os.close(fd)
         finally:
             gate.release()

@@ -51,6 +51,8 @@ class Pool:
         with self._jobs:
             for name in names:
                 self._put(name)
+            if self._due and self._keeper is None:  # the system gave no thread for it
+                self._mind()
 
     def running(self) -> list[str]:
         """Return the names that are being worked on."""
@@ -75,7 +77,10 @@ class Pool:
 
     def _put(self, name: str) -> None:
         self._due.pop(name, None)
-        if self._closed or name in self._queued:
+        if self._closed:
+            return
+        if name in self._queued:
+            self._staff()  # nobody may be on the way to it: the system may have given no thread
             return
         if name in self._running:
             self._again.add(name)

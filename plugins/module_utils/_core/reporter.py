@@ -111,7 +111,8 @@ class Reporter:
             self._say(f"statuses cannot be written: {error}", logging.WARNING)
             return False
         except StoreError as error:
-            self._refuse(outcome.project, str(error))
+            if not self._closed:  # else it is the end of this program that ended the call
+                self._refuse(outcome.project, str(error))
             return False
         except Exception:  # a defect must not take the statuses of all others with it
             logger.exception("project %s: an error of this program; its status is not written", outcome.project)

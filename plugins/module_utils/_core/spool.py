@@ -206,6 +206,7 @@ class Spool:
         except BlockingIOError:
             yield False
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a command that is just being started has the file open, too
             os.close(fd)
 
     def _attempt(self, name: str, letter: Letter, report: Report) -> bool:

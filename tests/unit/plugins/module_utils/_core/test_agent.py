@@ -375,6 +375,18 @@ def test_a_busy_store_is_no_reason_for_alarm(host: Host, caplog: pytest.LogCaptu
     assert "missed" not in caplog.text
 
 
+def test_a_store_that_is_away_is_not_compared_with(host: Host) -> None:
+    """The thread that feeds the watchdog does not wait for an answer that will not come."""
+    agent = host.make(resync=0.0)
+    agent._listed.set()
+    before, agent._reflector.failures = host.store.calls["list"], 1
+    agent._compare_if_due()
+    assert host.store.calls["list"] == before
+    agent._reflector.failures = 0
+    agent._compare_if_due()
+    assert host.store.calls["list"] == before + 1
+
+
 # What is wrong
 
 

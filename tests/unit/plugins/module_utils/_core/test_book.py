@@ -9,6 +9,8 @@ import errno
 import functools
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +262,25 @@ def test_having(tmp_path: Path) -> None:
     paths = [f"{tmp_path}/{path}" for path in ("real/d/f", "real/new", "real/d", "link/d/f", "realm/d/f")]
     assert book.having([*paths, "/etc/x", "/etc/y"]) == {*paths[:2], "/etc/x"}
     assert Book(str(tmp_path / "none")).having(paths) == set()
+
+
+def test_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread waits for what a deploy path leads to, others read and write the ledger."""
+    book = written(tmp_path, 1)
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def realpath(path: str) -> str:
+        hanging.set()
+        assert go_on.wait(10)
+        return path
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(book.having, ["/srv/f0", "/srv/none"])
+        try:
+            assert hanging.wait(10)
+            pool.submit(book.save, None, later(7)).result(10)
+        finally:
+            go_on.set()
+        assert waiting.result(10) == {"/srv/f0"}
+    assert read(tmp_path) == later(7)

@@ -358,6 +358,31 @@ def test_a_drain_ends_with_the_pool() -> None:
     assert drained.is_set()
 
 
+def test_a_system_that_had_no_thread_at_all(benches: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was woken in vain is begun by the next call, and who is due later is looked after then."""
+    bench = benches()
+
+    def start(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as poor:
+        poor.setattr(threading.Thread, "start", start)
+        bench.pool.wake("a")
+    bench.pool.wake("a")
+    assert bench.pool.drain(BOUND)
+    assert bench.ended == ["a"]
+    bench.hold("b")
+    bench.pauses["b"] = [0.0]
+    bench.pool.wake("b")
+    bench.until(lambda: bench.runs("b") == 1)
+    with monkeypatch.context() as poor:
+        poor.setattr(threading.Thread, "start", start)
+        bench.free()
+        assert bench.pool.drain(BOUND)
+    bench.pool.wake("a")
+    bench.until(lambda: bench.runs("b") == 2)
+
+
 def test_a_system_without_threads(
     benches: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core import report
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
     ConflictError,
     DeniedError,
+    StoreError,
     UnavailableError,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
@@ -361,3 +362,19 @@ def test_close(store: Slow, reporters: Callable[..., Reporter], away: bool, monk
     reporter.take(outcome(), 5)
     until(lambda: store.calls["get"] >= 1)
     assert not reporter.flush(0.01)
+
+
+def test_a_call_that_the_end_cuts_off(
+    store: Slow, reporters: Callable[..., Reporter], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that is closed under it is no trouble to tell of."""
+    reporter = reporters()
+    store.go_on.clear()
+    reporter.start()
+    reporter.take(outcome(), 5)
+    assert store.asked.wait(BOUND)
+    reporter.close()
+    store.fail(StoreError("The connection to etcd was closed by this program"))
+    store.go_on.set()
+    reporter._thread.join(BOUND)
+    assert caplog.messages == []
