@@ -241,8 +241,8 @@ class EtcdServer:
 @contextmanager
 def cluster(size: int = 3, binary: Path | None = None) -> Iterator[list[EtcdServer]]:
     """Run a cluster of so many members."""
-    ports = iter(free_ports(2 * size))  # all at once: two draws may have the same
-    servers = [EtcdServer(binary, port=port, peer_port=next(ports)) for port in ports]
+    ports = free_ports(2 * size)  # all at once: two draws may have the same
+    servers = [EtcdServer(binary, port=ports[2 * number], peer_port=ports[2 * number + 1]) for number in range(size)]
     try:
         for number, server in enumerate(servers):
             server.name = f"etcd{number}"
