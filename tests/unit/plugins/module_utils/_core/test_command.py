@@ -70,9 +70,17 @@ def test_failure_in_watchers_fields() -> None:
 
 
 def has_ended(file: Path) -> bool:
-    """Return whether the process is gone, or a zombie that nobody has reaped yet."""
+    """Return whether the process goes, or is a zombie that nobody has reaped yet; KILL takes effect a moment later."""
     state = Path(f"/proc/{file.read_text().strip()}/stat")
-    return not state.exists() or state.read_text().rpartition(") ")[2].startswith("Z")
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            if state.read_text().rpartition(") ")[2].startswith("Z"):
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.usefixtures("begun")
