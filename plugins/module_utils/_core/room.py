@@ -13,24 +13,24 @@ from .finding import FAIL, OK, WARN, Finding
 FULL, NEARLY_FULL = 10 << 20, 100 << 20  # bytes free
 
 
-def look_at(what: str, path: str, view: str = "", *, made: bool = True) -> Finding:
+def look_at(what: str, path: str, view: str = "") -> Finding:
     """Return what is to be said of a folder that has to be written.
 
     ``view`` is the root folder of a process whose view counts: a service may see file systems read-only that others
-    can write. ``made``: it is made if it is missing.
+    can write. Once that process has ended, it is the view of this one that counts.
     """
     real = os.path.realpath(path)
     shown = path if real == path else f"{path} (which leads to {real})"
     missing = not os.path.exists(view + real)
-    while missing and made and not os.path.exists(view + real):
+    while not os.path.exists(view + real) and real != os.path.dirname(real):
         real = os.path.dirname(real)
-    if missing and not made:
-        return Finding(FAIL, what, f"{shown} is missing: make it")
     note = f"{shown} is missing and will be made in {real}" if missing else shown
     try:
-        return _judged(what, note, view + real)
+        found = _judged(what, note, view + real)
     except OSError as error:
-        return Finding(FAIL, what, f"{note} cannot be looked at: {error.strerror}")
+        found = Finding(FAIL, what, f"{note} cannot be looked at: {error.strerror}")
+    gone = view and not os.path.exists(f"{view}/")  # maybe since a moment ago, and then that was judged
+    return look_at(what, path) if gone else found
 
 
 def _judged(what: str, note: str, path: str) -> Finding:

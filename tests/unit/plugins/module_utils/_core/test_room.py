@@ -31,8 +31,6 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     """Where it will be made, the folder that it will be made in is looked at."""
     path = tmp_path / "a" / "b"
     assert f"{path} is missing and will be made in {tmp_path}" in look_at("x", str(path)).text
-    found = look_at("x", str(path), made=False)
-    assert (found.level, found.text) == (FAIL, f"{path} is missing: make it")
 
 
 def test_a_link(tmp_path: Path) -> None:
@@ -80,6 +78,16 @@ def test_as_a_service_sees_it(tmp_path: Path) -> None:
         service.stdin.close()
     assert (found.level, "read-only" in found.text) == (FAIL, True)
     assert look_at("x", str(tmp_path)).level == OK
+
+
+def test_as_a_service_that_has_ended_saw_it(tmp_path: Path) -> None:
+    """Its view is gone, at any moment: what this process sees is told."""
+    with subprocess.Popen(["true"]) as service:
+        view = f"/proc/{service.pid}/root"
+    found = look_at("x", str(tmp_path), view)
+    assert (found.level, found.text.startswith(f"{tmp_path}, ")) == (OK, True)
+    missing = tmp_path / "a" / "b"
+    assert f"{missing} is missing and will be made in {tmp_path}, " in look_at("x", str(missing), view).text
 
 
 def test_users() -> None:
