@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 import yaml
 
 from ansible_collections.watcher.config.plugins.module_utils._core.metrics import Facts, Metrics
@@ -59,7 +58,6 @@ def test_ini_defaults(tmp_path: Path) -> None:
 
 def test_metrics_table(tmp_path: Path) -> None:
     """Each metric is there with its type, and nothing else."""
-    pytest.importorskip("prometheus_client")
     file = tmp_path / "watcher.prom"
     facts = Facts(lags={"a.com": 1}, projects={"deployed": 1})
     metrics = Metrics(lambda: facts, host="web01", version="1", textfile=str(file))
