@@ -19,7 +19,6 @@ from collections.abc import Iterable
 
 from . import VERSION
 from .alone import alone
-from .clock import timestamp
 from .connection import Connection
 from .errors import DeployError, StoreError, WatcherError
 from .etcd import connect
@@ -49,7 +48,6 @@ PROOF = 60.0  # seconds: a reader that neither proved the watch alive nor tried 
 GRACE = 20.0  # seconds that the end waits for deployments at work
 MAX_STRAYS = 1000  # bad keys that are logged, each once
 PAUSE = 2.0  # seconds between two attempts to read the tree after an error that is not the store's
-LOOK = 0.25  # seconds between two looks of other threads whether etcd answers again
 
 
 class Agent:
@@ -79,7 +77,6 @@ class Agent:
         self._work = Work(lanes, self._outlet, self._metrics, self._mirror, self._listed, dry_run=dry_run)
         self._pool = Pool(self._work.run)
         self._stopping = threading.Event()
-        self._leaving = threading.Event()
         self._suspects: set[tuple[bytes, int]] = set()
         self._compared = 0.0  # when, on the monotonic clock
         self._big = False  # whether a listing has left much memory behind
@@ -139,8 +136,7 @@ class Agent:
             settings.host,
             version=VERSION,
             revision=lambda: self._mirror.revision,
-            started=timestamp(),
-            sleep=self._rest,
+            away=self._is_away,
         )
         self._metrics.start()
         services.callback(self._metrics.close)
@@ -151,7 +147,6 @@ class Agent:
             services.callback(heartbeat.close)
         presence.start()
         services.callback(presence.close)
-        services.callback(self._leaving.set)
 
     def _serve(self, stop: threading.Event, notifier: Notifier, reader: threading.Thread) -> None:
         ready = False
@@ -174,12 +169,6 @@ class Agent:
     def _is_away(self) -> bool:
         """Return whether the store does not answer; others than the reader need not try then."""
         return self._reflector.failures > 0 and not self._stopping.is_set()
-
-    def _rest(self, seconds: float) -> None:
-        """Wait, and as long as the store is away; for presence, which outlives the deployments at work at the end."""
-        self._leaving.wait(seconds)
-        while self._is_away() and not self._leaving.is_set():
-            self._leaving.wait(LOOK)
 
     def _is_proven(self) -> bool:
         """Return whether the watch has proved alive lately, or was tried: an outage is no reason to start anew."""

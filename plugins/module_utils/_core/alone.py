@@ -37,4 +37,5 @@ def alone(state_dir: str) -> Iterator[None]:
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a command that is just being started has the file open, too
         os.close(fd)

@@ -36,12 +36,9 @@ def deploy(
     words = Words(project, whole=True, diff=diff, remember=remember)
     work = Deployment(project, state, evidence or Evidence(), rules, words)
     try:
-        if check:
+        with contextlib.nullcontext() if check else state.lock(project.name):
             work.begin(state.load(project.host, project.name))
-            return work.preview(diff)
-        with state.lock(project.name):
-            work.begin(state.load(project.host, project.name))
-            return work.carry_out()
+            return work.preview() if check else work.carry_out()
     except FAILURES as error:
         return work.failed(error)
 
@@ -72,7 +69,7 @@ def deploy_part(
             if ledger is None or not _continues(project, ledger, policy):
                 return None
             work.begin(ledger)
-            return work.preview(False) if check else work.carry_out()
+            return work.preview() if check else work.carry_out()
     except FAILURES as error:
         return work.failed(error)
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
+from . import disk
 from .errors import DeployError, InvalidError
 from .model import Ledger, Place
 from .records import Page, decoded, difference, encoded
@@ -141,7 +142,7 @@ class Book:
         finally:
             os.close(fd)
         if not self._seen[1].inode:
-            _sync_folder(self._folder)
+            disk.sync(self._folder)
         self._end += len(data)
         self._seen = (self._seen[0], _Seen.of(status))
 
@@ -155,7 +156,7 @@ class Book:
             os.fsync(stream.fileno())
             seen = _Seen.of(os.fstat(stream.fileno()))
         os.replace(self._base + ".new", self._base)
-        _sync_folder(self._folder)
+        disk.sync(self._folder)
         self._page, self._token, self._end, self._seen = page, token, 0, (seen, self._seen[1])
 
     def _fresh(self) -> Page | None:
@@ -183,9 +184,7 @@ class Book:
             data = json.loads(base)
             page, token = Page(decoded(data)), str(data.get("log", ""))
         except (ValueError, RecursionError, InvalidError) as error:
-            raise DeployError(
-                f"{self._base} cannot be read: {error}; restore it, or remove it to start anew"
-            ) from error
+            raise _unreadable(self._base, str(error), "it") from error
         try:
             self._end = _replay(log or b"", token, page)
         except (ValueError, RecursionError, AttributeError, InvalidError) as error:
@@ -233,11 +232,3 @@ def _replay(log: bytes, token: str, page: Page) -> int:
             page.take(data)
         end += len(line)
     return end if end > len(lines[0]) else 0
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 
-def timestamp() -> str:
-    """Return the time as statuses and callbacks spell it: UTC, milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(seconds: float | None = None) -> str:
+    """Return a time since the epoch, by default now, as statuses and callbacks spell it: UTC, milliseconds."""
+    when = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Callable
 
-from . import logs, standing, wire
+from . import logs, standing
 from .exits import ILL, KILLED, WELL
 from .finding import Finding, exit_code
 from .ledger import State
@@ -51,15 +51,23 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _agent(options: argparse.Namespace) -> Agent:
-    """Return the agent of an INI file, with the log where that says; a dry run does not even write a log file."""
+    """Return the agent of an INI file."""
+    settings = _settings(options)
+    from .wire import load_grpc
+
+    load_grpc(forks=True)  # before anybody else loads it
+    from .agent import Agent
+
+    return Agent(settings, dry_run=options.dry_run)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return what an INI file says, with the log where that says; a dry run does not even write a log file."""
     settings = Settings.load(options.config)
     logs.setup(None if options.dry_run else settings.logs)
     for warning in settings.warnings:
         logger.warning("%s", warning)
-    wire.load_grpc(forks=True)  # before anybody else loads it
-    from .agent import Agent
-
-    return Agent(settings, dry_run=options.dry_run)
+    return settings
 
 
 def _heed_signals(agent: Agent, stop: threading.Event) -> None:
@@ -92,7 +100,7 @@ def _heed_signals(agent: Agent, stop: threading.Event) -> None:
 
 def _once(options: argparse.Namespace) -> int:
     if options.dry_run:
-        return _previews(Settings.load(options.config))
+        return _previews(_settings(options))
     agent = _agent(options)
     try:
         outcomes = agent.once()
@@ -113,9 +121,6 @@ def _previews(settings: Settings) -> int:
     from .keys import Tree
     from .preview import previews
 
-    logs.setup(None)
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
     store = connect(settings.connection)
     try:
         listing = store.list(Tree(settings.connection.prefix).host(settings.host))

@@ -65,11 +65,11 @@ class Deployment:
         """Return the outcome of one of the `FAILURES` before anything was begun."""
         return self.words.outcome(self.ledger, self.policy, "failed", reason(error))
 
-    def preview(self, diff: bool) -> Outcome:
+    def preview(self) -> Outcome:
         """Say what would be done; ``ran``: whether anything would be attempted."""
         self._judge()
         plan = self._plan(look(self.project, self.ledger))
-        needs = needed(plan) if diff else []
+        needs = needed(plan) if self.words.diff else []
         if plan.ready and not needs:
             self.words.show(plan)
         work = plan.ready and bool(plan.steps or self.ledger.owed is not None)
@@ -106,7 +106,7 @@ class Deployment:
             return
         if self.rules is not None:
             self.rules.check(policy, self.project.where)
-            if policy.check_cmd or policy.before_cmd or policy.after_cmd:
+            if policy.commands:
                 self.account = self.rules.account()
         if self.project.exists:
             self.attributes = attributes_of(policy)
@@ -151,7 +151,7 @@ class Deployment:
             return self._given_up(outcome, self.ledger)
         ledger = self.ledger
         if plan.state == "unknown":  # whatever was wrong with it is gone
-            ledger = replace(ledger, trouble="", problem="", since="", attempts=0)
+            ledger = ledger.well()
         elif plan.state != "stale" and not needs:
             ledger = self.words.noted(ledger, outcome)
         self._save(ledger)
@@ -194,7 +194,7 @@ class Deployment:
 
     def _note_staged(self, policy: Policy) -> None:
         """Remember that the new contents lie here, also should this process die in a command."""
-        if policy.check_cmd or policy.before_cmd or policy.after_cmd:
+        if policy.commands:
             self._store(replace(self.stored, staged=self.project.revision), durable=False)
 
     def _undone(
@@ -228,21 +228,18 @@ class Deployment:
         """Return what is true now: the files that are ours, and whether their commands are still owed."""
         mine = {(policy.deploy_path, path): Owned(file.digest) for path, file in self.project.files.items()}
         revision = self.project.revision
+        ledger = self.ledger.well() if owed is None else self.ledger
         return replace(
-            self.ledger,
+            ledger,
             cluster_id=self.project.cluster_id,
             revision=revision,
-            settled=revision if owed is None else self.ledger.settled,
+            settled=revision if owed is None else ledger.settled,
             policy=policy.to_data(),
             files={**plan.keep, **mine},
             claims=(),
             owed=owed,
             observed=revision,
             staged=revision,
-            attempts=0 if owed is None else self.ledger.attempts,
-            trouble="" if owed is None else self.ledger.trouble,
-            problem="" if owed is None else self.ledger.problem,
-            since="" if owed is None else self.ledger.since,
         )
 
     def _keep(self, plan: Plan, hooks: Hooks, work: Transaction, state: str, why: str, settled: Ledger) -> Outcome:

@@ -78,6 +78,12 @@ def parent(place: Place) -> Iterator[tuple[int, str]]:
         yield fd, name
 
 
+def sync(path: str) -> None:
+    """Make durable what a folder holds."""
+    with folder(path, "") as fd:
+        os.fsync(fd)
+
+
 def make_folder(place: Place, owner: Owner) -> bool:
     """Make one folder, durably; return False when it is there already. A path "" is the deploy path itself."""
     with parent(place) if place[1] else _above(place[0]) as (fd, name):

@@ -16,14 +16,14 @@ from .errors import DeployError, StoreError, WatcherError
 from .etcd import connect
 from .finding import FAIL, OK, WARN, Finding
 from .keys import Tree
-from .ledger import State
+from .ledger import SPOOL, State
 from .policy import Policy
 from .probes import probe_all
 from .room import look_at, user
 from .settings import Settings
 from .snapshot import projects
 from .spool import Letter, anonymous
-from .standing import SPOOL, Standing
+from .standing import Standing
 
 OLD_CALLBACK = 600.0  # seconds after which a callback that nobody takes is a warning
 HOURS, MINUTES = 3600.0, 60.0
@@ -158,22 +158,24 @@ class Doctor:
         """Yield what waits to be taken; nothing of it is touched."""
         folder = os.path.join(self._settings.state_dir, SPOOL)
         try:
-            names = sorted(name for name in os.listdir(folder) if name.endswith((".json", ".bad")))
-            letters = [letter for letter in (_letter(os.path.join(folder, name)) for name in names) if letter]
+            letters, bad = _letters(folder)
         except FileNotFoundError:
-            names, letters = [], []
+            letters, bad = [], 0
         except OSError as error:
             yield Finding(FAIL, "callbacks", f"{folder} cannot be read: {error.strerror}")
             return
-        if len(letters) < len(names):
-            yield Finding(WARN, "callbacks", f"{len(names) - len(letters)} files of {folder} are none: remove them")
+        if bad:
+            yield Finding(WARN, "callbacks", f"{bad} files of {folder} are none: remove them")
         yield _waiting(letters)
 
     def _log(self) -> Finding:
         logs = self._settings.logs
         if logs is None or not logs.folder:
             return Finding(OK, "log", "goes to standard error only")
-        base = f"/proc/{self._pid}/cwd" if self._view else os.getcwd()  # a relative path is the agent's
+        try:  # a relative path is the agent's
+            base = os.readlink(f"/proc/{self._pid}/cwd") if self._view else os.getcwd()
+        except OSError:  # it has just ended
+            base = os.getcwd()
         return look_at("log", os.path.normpath(os.path.join(os.path.realpath(base), logs.folder)), self._view)
 
 
@@ -199,14 +201,18 @@ def _stands(project: Standing) -> Finding:
     return Finding(level, f"project {project.project}", f"{text}; {project.msg}" if project.msg else text)
 
 
-def _letter(path: str) -> Letter | None:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return Letter.parse(stream.read())
-    except FileNotFoundError:  # it was taken meanwhile
-        return Letter("", {}, time.time(), 0.0)
-    except (ValueError, TypeError, RecursionError):
-        return None
+def _letters(folder: str) -> tuple[list[Letter], int]:
+    """Return the callbacks of a spool, and how many of its files are none."""
+    letters, bad = [], 0
+    for name in sorted(name for name in os.listdir(folder) if name.endswith((".json", ".bad"))):
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                letters.append(Letter.parse(stream.read()))
+        except FileNotFoundError:  # it was taken meanwhile
+            continue
+        except (ValueError, TypeError, RecursionError):
+            bad += 1
+    return letters, bad
 
 
 def _waiting(letters: Sequence[Letter]) -> Finding:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .digest import TreeDigest
 from .model import File
 from .policy import Policy
-from .snapshot import Reading
+from .snapshot import Reading, above
 from .store import KeyValue
 
 
@@ -19,7 +19,6 @@ class Image:
     """One project as the tree has it, and what of it is not settled yet; whoever uses it holds a lock."""
 
     policy: Policy | None = None
-    policy_error: str = ""
     readings: dict[bytes, tuple[Reading, int]] = field(default_factory=dict)  # by key; with the revision
     keys: dict[str, bytes] = field(default_factory=dict)  # of the files that can be deployed
     folders: dict[str, int] = field(default_factory=dict)  # how many files are below each
@@ -47,14 +46,14 @@ class Image:
         if reading.file is not None:
             self.keys[reading.path] = item.key
             self.digest.set(reading.path, reading.file.digest)
-            for folder in _above(reading.path):
+            for folder in above(reading.path):
                 self.folders[folder] = self.folders.get(folder, 0) + 1
                 self.shadowed = self.shadowed or folder in self.keys
             self.shadowed = self.shadowed or reading.path in self.folders
         elif reading.reason:
             self.bad += 1
         else:
-            self.policy, self.policy_error = reading.policy, reading.policy_error
+            self.policy = reading.policy
 
     def drop(self, key: bytes) -> Reading | None:
         """Forget a key; return what it said."""
@@ -64,22 +63,17 @@ class Image:
         if reading.file is not None:
             del self.keys[reading.path]
             self.digest.drop(reading.path)
-            for folder in _above(reading.path):
+            for folder in above(reading.path):
                 self.folders[folder] -= 1
                 if not self.folders[folder]:
                     del self.folders[folder]
         elif reading.reason:
             self.bad -= 1
         else:
-            self.policy, self.policy_error = None, ""
+            self.policy = None
         return reading
 
     def file(self, path: str) -> File | None:
         """Return a file that can be deployed."""
         key = self.keys.get(path)
         return None if key is None else self.readings[key][0].file
-
-
-def _above(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]

@@ -10,18 +10,20 @@ space belongs to the value above it.
 from __future__ import annotations
 
 import configparser
+import contextlib
+import ipaddress
 import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
 from typing import Callable, TypeVar
-from urllib.parse import urlsplit
 
 from .errors import InvalidError
-from .keys import CONTROL
+from .policy import is_url, normal_path
 
 Value = TypeVar("Value")
 SECRETS = ("password",)
+LISTEN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 MAX_SHOWN = 200  # characters of a wrong value
 
@@ -153,10 +155,10 @@ def choice(*allowed: str) -> Callable[[str], str]:
 
 def absolute(text: str) -> str:
     """Return an absolute path without . and .. in it."""
-    segments = [segment for segment in text.split("/") if segment]
-    if not text.startswith("/") or CONTROL.search(text) or "." in segments or ".." in segments:
+    path = normal_path(text)
+    if path is None:
         raise ValueError("an absolute path without . or .. segments, such as /srv")
-    return "/" + "/".join(segments)
+    return path
 
 
 def readable(text: str) -> str:
@@ -171,11 +173,18 @@ def readable(text: str) -> str:
 
 def url(text: str) -> str:
     """Return an http or https URL."""
-    try:
-        parts = urlsplit(text)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fits = False
-    if not fits or CONTROL.search(text) or " " in text:
+    if not is_url(text):
         raise ValueError("an http:// or https:// URL, such as http://127.0.0.1:9091")
     return text
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return the address and port to listen on; raise InvalidError unless it is this host's own."""
+    found = LISTEN.fullmatch(text)
+    host = found[1].strip("[]") if found else ""
+    if found and int(found[2]) < 65536:
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+            if address.is_loopback:
+                return str(address), int(found[2])
+    raise InvalidError(f"it must be a loopback address and a port, such as 127.0.0.1:9101 or [::1]:9101, not {text!r}")

@@ -9,7 +9,7 @@ A part is tried first, and the whole project where a part cannot be judged alone
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from .apply import deploy, deploy_part
@@ -55,7 +55,7 @@ class Lanes:
         outcome = replace(outcome, digest=task.digest, files=task.files)
         if not outcome.failed and outcome.state != "stale":
             self._mirror.heeded(task)
-        if outcome.state in ("deployed", "removed", "unknown"):
+        if outcome.settled:
             self._keep_copies(task)
             self._mirror.settled(task)
         return outcome
@@ -78,11 +78,11 @@ class Lanes:
         for _unused in range(ROUNDS):
             if not outcome.needs:
                 break
-            files = {path: self._copied(name, path, file) for path, file in project.files.items()}
-            if any(files[path].content is None for path in outcome.needs):
+            project = self._with_copies(project, outcome.needs)
+            if any(project.files[path].content is None for path in outcome.needs):
                 logger.warning("%s: a file drifted and no copy of it is left; it waits for etcd", project.where)
                 return None
-            outcome = deploy(replace(project, files=files), self._state, rules=self._rules, remember=True)
+            outcome = deploy(project, self._state, rules=self._rules, remember=True)
         return outcome
 
     def _part(self, task: Task, *, check: bool = False) -> Outcome | None:
@@ -137,16 +137,20 @@ class Lanes:
             return (project, replace(known, with_policy=known.with_policy | found)) if found else None
         return None
 
-    def _filled(self, project: Project, paths: Iterable[str]) -> Project:
+    def _filled(self, project: Project, paths: Collection[str]) -> Project:
         """Return the project with the contents of these files: from their copies, else from the store."""
-        files = dict(project.files)
+        files = dict(self._with_copies(project, paths).files)
         for path in paths:
-            files[path] = self._copied(project.name, path, files[path])
             if files[path].content is None:
-                item, _revision = self._store.get(self._mirror.key_of(project.name, path))
+                item, _revision = self._store.get(self._tree.file(self._host, project.name, path))
                 if item is not None and sha256(item.value) == files[path].digest:
                     files[path] = replace(files[path], content=item.value)
         return replace(project, files=files)
+
+    def _with_copies(self, project: Project, paths: Collection[str]) -> Project:
+        """Return the project with the contents of these files, as far as there are copies."""
+        copied = {path: self._copied(project.name, path, project.files[path]) for path in paths}
+        return replace(project, files={**project.files, **copied})
 
     def _copied(self, name: str, path: str, file: File) -> File:
         if file.content is not None:
@@ -191,14 +195,9 @@ def _changed(project: Project, ledger: Ledger) -> frozenset[str] | None:
 
 
 def _unchanged(project: Project) -> Outcome:
-    """Return the outcome of a project that is left alone because the tree is what was deployed last."""
-    return Outcome(
-        project.host,
-        project.name,
-        "deployed",
-        project.revision,
-        project.revision,
-        project.digest,
-        len(project.files),
-        "; ".join(project.rejected.values()),
-    )
+    """Return the outcome of a project that is left alone because the tree is what was deployed last.
+
+    It says neither digest nor number of files, which the task knows.
+    """
+    message = "; ".join(project.rejected.values())
+    return Outcome(project.host, project.name, "deployed", project.revision, project.revision, "", 0, message)

@@ -19,6 +19,7 @@ from .errors import DeployError
 from .model import Ledger, Outcome, Place
 
 STATE_DIR = "/var/lib/watcher"
+SPOOL = "+spool"  # in the state folder; + cannot be in a project's name
 LOCK_WAIT = 600.0  # seconds to wait for another deployment of the same project
 LOCK_TICK = 0.05  # seconds between two looks at a lock that another process holds
 _HOST_LOCK = "+lock"  # + cannot be in a project's name

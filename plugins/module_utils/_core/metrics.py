@@ -10,10 +10,8 @@ file is logged and tried again: no deployment waits for its figures.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import os
-import re
 import socket
 import socketserver
 import sys
@@ -24,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from .errors import InvalidError
+from .ini import parse_listen
 from .model import Outcome
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ CLIENT_TIMEOUT = 2.0  # seconds that one client may take to ask and to read
 CLOSE_TIMEOUT = 1.0  # seconds
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 STATES = ("deployed", "rolledBack", "failed", "removed")  # of deployments; there from the start, at 0
-LISTEN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,6 @@ class Facts:
     callbacks_sent: int = 0
     callbacks_dropped: int = 0
     heartbeat_failures: int = 0
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Return the address and port to listen on; raise InvalidError unless it is this host's own."""
-    found = LISTEN.fullmatch(text)
-    host = found[1].strip("[]") if found else ""
-    if found and int(found[2]) < 65536:
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-            if address.is_loopback:
-                return str(address), int(found[2])
-    raise InvalidError(f"it must be a loopback address and a port, such as 127.0.0.1:9101 or [::1]:9101, not {text!r}")
 
 
 class Metrics:

@@ -59,7 +59,9 @@ class Mirror:
             before, self._images = self._images, {}
             self.revision, self.cluster_id = listing.revision, listing.cluster_id
             for item in listing.items:
-                self._set(item)
+                name = self._project(item.key)
+                if name is not None:
+                    self._set(name, item)
             names = {*before, *self._images, *remembered}
             for name in names:
                 image = self._image(name)
@@ -77,11 +79,11 @@ class Mirror:
             deleted: dict[tuple[str, str], int] = {}  # at which revision
             policies: set[tuple[str, int]] = set()  # projects and revisions that wrote or removed their policy
             for event in batch.events:
-                owner = self._tree.owner(event.key)
-                reading = self._event(owner[1], event) if owner is not None else None
-                if owner is None or reading is None:
+                name = self._project(event.key)
+                reading = self._event(name, event) if name is not None else None
+                if name is None or reading is None:
                     continue
-                name, path = owner[1], reading.path
+                path = reading.path
                 names.add(name)
                 if reading.is_policy:
                     policies.add((name, event.revision))
@@ -154,10 +156,6 @@ class Mirror:
             if image is not None and image.replaced <= task.ticket:
                 image.replaced = 0
 
-    def key_of(self, name: str, path: str) -> str:
-        """Return the key of a project's file."""
-        return self._tree.file(self.host, name, path)
-
     def newest(self) -> dict[str, int]:
         """Return the revision of each project's last change."""
         with self._lock:
@@ -198,10 +196,13 @@ class Mirror:
         return any(item.revision < known.get(item.key, 0) for item in listing.items)
 
     def _is_ours(self, key: bytes) -> bool:
+        name = self._project(key)
+        return name is not None and read_key(self._tree, KeyValue(key, b"", 0), (self.host, name)) is not None
+
+    def _project(self, key: bytes) -> str | None:
+        """Return the project of this host that a key is below."""
         owner = self._tree.owner(key)
-        if owner is None or owner[0] != self.host:
-            return False
-        return read_key(self._tree, KeyValue(key, b"", 0), owner) is not None
+        return owner[1] if owner is not None and owner[0] == self.host else None
 
     def _whole(self, name: str, image: Image) -> Project:
         draft = Draft(self.host, name)
@@ -217,12 +218,11 @@ class Mirror:
             image = self._images[name] = Image()
         return image
 
-    def _set(self, item: KeyValue) -> Reading | None:
+    def _set(self, name: str, item: KeyValue) -> Reading | None:
         """Take a key; return what it says, None when it is not ours."""
-        owner = self._tree.owner(item.key)
-        reading = read_key(self._tree, item, owner) if owner is not None and owner[0] == self.host else None
-        if owner is not None and reading is not None:
-            self._image(owner[1]).set(item, reading)
+        reading = read_key(self._tree, item, (self.host, name))
+        if reading is not None:
+            self._image(name).set(item, reading)
         return reading
 
     def _event(self, name: str, event: Event) -> Reading | None:
@@ -230,7 +230,7 @@ class Mirror:
         if event.deleted:
             reading = self._images[name].drop(event.key) if name in self._images else None
         else:
-            reading = self._set(KeyValue(event.key, event.value, event.revision))
+            reading = self._set(name, KeyValue(event.key, event.value, event.revision))
         if reading is None:
             return None
         image = self._image(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .digest import TreeDigest
@@ -179,6 +179,10 @@ class Ledger:
     untold: Mapping[str, Any] | None = None
     trouble: str = ""
 
+    def well(self) -> Ledger:
+        """Return it without trouble."""
+        return replace(self, trouble="", problem="", since="", attempts=0)
+
     @property
     def open(self) -> bool:
         """Return whether the host has something of the project: files, or a deployment that did not end well."""
@@ -251,6 +255,11 @@ class Outcome:
     def failed(self) -> bool:
         """Return whether somebody should look at it."""
         return self.state in ("failed", "rolledBack")
+
+    @property
+    def settled(self) -> bool:
+        """Return whether it leaves nothing to do."""
+        return self.state in ("deployed", "removed", "unknown")
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, to cross from a host to the controller."""

@@ -27,7 +27,7 @@ class Words:
         With ``diff`` outcomes hold the differences of the files, with ``remember`` the ledger keeps those
         whose callback is due.
         """
-        self._project, self._whole, self._diff, self._remember = project, whole, diff, remember
+        self._project, self._whole, self.diff, self._remember = project, whole, diff, remember
         self._started = timestamp()
         self._shown: Sequence[Mapping[str, str]] = ()
 
@@ -55,7 +55,7 @@ class Words:
 
     def show(self, plan: Plan) -> None:
         """Take the differences of the files, if they are asked for: they are gone once the files are swapped."""
-        if self._diff:
+        if self.diff:
             self._shown = differences(plan.steps)
 
     def described(
@@ -99,14 +99,16 @@ class Words:
         """Return the ledger with what an outcome means for the next time."""
         stuck = outcome.failed or outcome.state in ("held", "waiting")
         due = self._remember and outcome.callback and (outcome.ran or outcome.failed)
+        untold = outcome.to_json() if due else ledger.untold
+        ledger = replace(ledger, observed=self._project.revision, untold=untold)
+        if not stuck:
+            return ledger.well()
         return replace(
             ledger,
-            observed=self._project.revision,
-            trouble=outcome.state if stuck else "",
-            problem=outcome.msg if stuck else "",
-            since=(ledger.since or outcome.finished) if stuck else "",
-            attempts=ledger.attempts + outcome.failed if stuck else 0,
-            untold=outcome.to_json() if due else ledger.untold,
+            trouble=outcome.state,
+            problem=outcome.msg,
+            since=ledger.since or outcome.finished,
+            attempts=ledger.attempts + outcome.failed,
         )
 
     def _located(self, text: str) -> str:

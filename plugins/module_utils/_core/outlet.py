@@ -13,7 +13,7 @@ from typing import Callable
 
 from .errors import WatcherError
 from .keys import Tree
-from .ledger import State
+from .ledger import SPOOL, State
 from .model import Outcome
 from .report import callback_body
 from .reporter import Reporter
@@ -23,7 +23,6 @@ from .store import Store
 
 logger = logging.getLogger(__name__)
 
-SPOOL = "+spool"  # in the state folder; + cannot be in a project's name
 FLUSH = 10.0  # seconds for statuses, and as many for callbacks, when somebody waits for the end
 LAST_FLUSH = 2.0  # seconds for statuses at the end of an agent
 SHOWN = 5  # files of a deployment in the log

@@ -28,14 +28,30 @@ def _text(value: Any) -> str:
     return value
 
 
-def _path(value: Any) -> str:
-    allowed = "an absolute path without . or .. segments and control characters"
-    if not isinstance(value, str) or not value.startswith("/") or CONTROL.search(value):
-        raise ValueError(allowed)
-    segments = [segment for segment in value.split("/") if segment]
-    if "." in segments or ".." in segments:
-        raise ValueError(allowed)
+def normal_path(text: str) -> str | None:
+    """Return an absolute path without repeated slashes; None unless it is one, without . and .. in it."""
+    segments = [segment for segment in text.split("/") if segment]
+    if not text.startswith("/") or CONTROL.search(text) or "." in segments or ".." in segments:
+        return None
     return "/" + "/".join(segments)
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is an http or https URL."""
+    if CONTROL.search(text) or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _path(value: Any) -> str:
+    path = normal_path(value) if isinstance(value, str) else None
+    if path is None:
+        raise ValueError("an absolute path without . or .. segments and control characters")
+    return path
 
 
 def _path_or_empty(value: Any) -> str:
@@ -43,18 +59,10 @@ def _path_or_empty(value: Any) -> str:
 
 
 def _url(value: Any) -> str:
-    allowed = "an http:// or https:// URL, or empty"
     if value == "":
         return ""
-    if not isinstance(value, str) or CONTROL.search(value) or " " in value:
-        raise ValueError(allowed)
-    try:
-        parts = urlsplit(value)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(allowed)
+    if not isinstance(value, str) or not is_url(value):
+        raise ValueError("an http:// or https:// URL, or empty")
     return value
 
 
@@ -175,6 +183,12 @@ class Policy:
         if "deploy_path" not in values:
             raise InvalidError(f"{where}: policy field deployPath is missing; allowed is an absolute path")
         return cls(**values)
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """Return the commands that there are, by their fields' names, in the order in which they run."""
+        commands = {"checkCmd": self.check_cmd, "beforeCmd": self.before_cmd, "afterCmd": self.after_cmd}
+        return {name: command for name, command in commands.items() if command}
 
     def to_data(self) -> dict[str, Any]:
         """Return the policy as JSON data for `from_data`, without what is default and without the manifest."""

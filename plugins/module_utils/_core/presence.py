@@ -27,6 +27,7 @@ LEASE = 60  # seconds; three renewals may fail before others take the host for d
 RENEW = 20.0  # seconds between two renewals
 PAUSE = 1.0  # seconds between attempts while the store is away
 JITTER = 0.1  # of the time between renewals, more or less: a thousand hosts must not stay in step
+LOOK = 0.25  # seconds between two looks whether a store that is away answers others again
 PAUSE_JITTER = 0.5  # of the pause, added at random
 CLOSE_TIMEOUT = 1.0  # seconds that the end waits for the store; without it the lease ends by itself
 
@@ -48,12 +49,14 @@ class Presence:
         revision: Callable[[], int],
         pid: int | None = None,
         started: str = "",
+        away: Callable[[], bool] = bool,
         sleep: Callable[[float], object] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Start nothing yet; ``revision`` tells what the agent has seen, whenever it is asked.
 
-        ``sleep`` takes seconds and is to return early after `close`.
+        While ``away`` says that the store does not answer, it is not asked. ``sleep`` takes seconds
+        and is to return early after `close`.
         """
         self.registered = False
         self.problem = ""
@@ -67,7 +70,7 @@ class Presence:
         }
         self._revision = revision
         self._closed = threading.Event()
-        self._sleep = sleep or self._closed.wait
+        self._away, self._sleep = away, sleep or self._closed.wait
         self._jitter = jitter
         self._lease = 0
         self._said = ""  # the kind of problem that is in the log
@@ -100,6 +103,8 @@ class Presence:
     def _run(self) -> None:
         while not self._closed.is_set():
             self._sleep(self.step())
+            while self._away() and not self._closed.is_set():
+                self._sleep(LOOK)
         self._leave()
 
     def _until_renewal(self) -> float:

@@ -13,12 +13,12 @@ from .lane import Lanes
 from .ledger import State
 from .mirror import Mirror
 from .model import Outcome
+from .plan import acting_policy
 from .policy import Policy
 from .settings import Settings
 from .store import Listing, Store
 
 SHOWN = 10  # files of a project in its line
-GOOD = ("deployed", "removed", "unknown")
 WOULD = {"failed": "would fail", "waiting": "would wait"}
 
 
@@ -37,23 +37,21 @@ class Preview:
     @property
     def good(self) -> bool:
         """Return whether nothing stands against it."""
-        return not self.problem and (self.outcome is None or (self.outcome.state in GOOD and not self.outcome.msg))
+        return not self.problem and (self.outcome is None or (self.outcome.settled and not self.outcome.msg))
 
     @property
     def commands(self) -> list[str]:
         """Return the commands that would run."""
         if self.policy is None or self.outcome is None or not self.outcome.ran:
             return []
-        return [
-            command for command in (self.policy.check_cmd, self.policy.before_cmd, self.policy.after_cmd) if command
-        ]
+        return list(self.policy.commands.values())
 
     def __str__(self) -> str:
         """Return what would be done in one line, without the project's name."""
         outcome = self.outcome
         if self.problem or outcome is None:
             return self.problem or "nothing to do"
-        if not outcome.ran and outcome.state in GOOD:
+        if not outcome.ran and outcome.settled:
             return "; ".join(filter(None, [f"is up to date at revision {outcome.wanted_revision}", brief(outcome)]))
         words = f"{WOULD.get(outcome.state, 'would be ' + outcome.state)} at revision {outcome.wanted_revision}"
         commands = "; ".join(f"would run {command!r}" for command in self.commands)
@@ -87,12 +85,9 @@ def previews(settings: Settings, store: Store, listing: Listing) -> list[Preview
 
 def _preview(lanes: Lanes, mirror: Mirror, state: State, host: str, name: str) -> Preview:
     try:
+        task = mirror.task(name, whole=True)  # before the preview, which settles it
         outcome = lanes.preview(name)
-        task = mirror.task(name, whole=True)
-        policy = task.project.policy if task is not None else None
-        if policy is None and (task is None or not task.project.exists):
-            known = state.load(host, name).policy
-            policy = Policy.from_data(known, f"host {host}, project {name}") if known else None
+        policy = acting_policy(task.project, state.load(host, name)) if task is not None else None
     except WatcherError as error:
         return Preview(name, problem=str(error))
     return Preview(name, outcome, policy)

@@ -40,11 +40,7 @@ class Rules:
         if self.roots is not None and policy.mode is not None and policy.mode & SET_ID:
             asked = f"policy field mode asks for {policy.mode:04o}"
             self._refuse(where, f"{asked}, which sets the user or group id", "deploy_roots", ("modes up to 1777",))
-        for name, command in (
-            ("checkCmd", policy.check_cmd),
-            ("beforeCmd", policy.before_cmd),
-            ("afterCmd", policy.after_cmd),
-        ):
+        for name, command in policy.commands.items():
             if self.commands is not None and command.strip() and command.strip() not in self.commands:
                 self._refuse(where, f"policy field {name} asks for {command.strip()!r}", "commands", self.commands)
 

@@ -17,10 +17,9 @@ from typing import Any, Callable
 
 from .connection import Connection
 from .errors import InvalidError
-from .ini import Ini, absolute, choice, number, readable, url, yes_or_no
+from .ini import Ini, absolute, choice, number, parse_listen, readable, url, yes_or_no
 from .keys import CONTROL, MAX_SEGMENT, PREFIX, check_prefix, is_name
 from .ledger import STATE_DIR
-from .metrics import parse_listen
 from .rules import Rules, find_user, is_below
 
 CONFIG = "/etc/watcher/watcher.ini"

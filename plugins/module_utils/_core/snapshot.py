@@ -93,9 +93,7 @@ class Draft:
         """Reject files below a path that is a file itself, be it a rejected one: a disk cannot hold both."""
         blockers = {*self.files, *self.kept}
         for path in sorted(self.files):
-            parts = path.split("/")
-            parents = ["/".join(parts[:count]) for count in range(1, len(parts))]
-            blocker = next((parent for parent in parents if parent in blockers), None)
+            blocker = next((parent for parent in above(path) if parent in blockers), None)
             if blocker is not None:
                 del self.files[path]
                 key = tree.file(self.host, self.name, path)
@@ -142,3 +140,9 @@ def strays(tree: Tree, keys: Iterable[bytes]) -> dict[str, str]:
             except InvalidError as error:
                 found[shown(key)] = str(error)
     return found
+
+
+def above(path: str) -> list[str]:
+    """Return the folders above a path, outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]

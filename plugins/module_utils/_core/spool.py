@@ -25,6 +25,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from . import disk
+
 FIRST_PAUSE = 5.0  # seconds until the second attempt; doubled each time
 LONGEST_PAUSE = 3600.0  # seconds
 KEEP = 86400.0  # seconds until a callback that nobody takes is dropped
@@ -147,11 +149,7 @@ class Spool:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, os.path.join(self._folder, name))
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        disk.sync(self._folder)
 
     def _read(self, name: str) -> Letter | None:
         try:

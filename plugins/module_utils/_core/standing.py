@@ -8,20 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from .alone import LOCK
 from .book import BASE, LOG
+from .clock import timestamp
 from .errors import DeployError
-from .ledger import State
+from .ledger import SPOOL, State
 from .model import Ledger
 from .overview import aligned
 
 HEADER = ("PROJECT", "STATE", "APPLIED", "OBSERVED", "SINCE", "TRIES", "MESSAGE")
 SETTLED = ("deployed", "empty")
 LOCKS = "/proc/locks"
-SPOOL = "+spool"  # as outlet has it, which takes long to load; a test holds them together
 
 
 @dataclass(frozen=True)
@@ -132,10 +131,7 @@ def _written(folder: str) -> str:
             times.append(os.stat(os.path.join(folder, name)).st_mtime)
         except OSError:
             continue
-    if not times:
-        return ""
-    when = datetime.fromtimestamp(max(times), timezone.utc)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(max(times)) if times else ""
 
 
 def agent(state_dir: str) -> int | None:

@@ -122,7 +122,7 @@ class Transaction:
     def swap(self) -> None:
         """Put the new files in place and take the deleted ones away; each path at once."""
         touched: dict[Place, None] = {}
-        for move in itertools.dropwhile(lambda move: move.kind in ("mkdir", "backup"), self.moves):
+        for move in list(itertools.dropwhile(lambda move: move.kind in ("mkdir", "backup"), self.moves)):
             with doing(f"cannot change {move.root}/{move.path}"):
                 self._swap(move)
             touched[(move.root, move.path.rpartition("/")[0])] = None

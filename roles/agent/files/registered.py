@@ -14,20 +14,19 @@ from watcher.errors import StoreError, WatcherError
 from watcher.etcd import connect
 from watcher.keys import Tree
 from watcher.settings import Settings
+from watcher.store import Store
+from watcher.wire import load_grpc
 
 TICK = 0.2  # seconds between two looks
 STATE = ["systemctl", "show", "--property=MainPID", "--value", "watcher"]
 
 
-def registered(settings: Settings, key: str) -> str:
+def registered(store: Store, key: str) -> str:
     """Return what is wrong, nothing when the process that systemd runs is the one in etcd."""
     pid = int(subprocess.run(STATE, check=True, capture_output=True, text=True).stdout)  # noqa: S603 (a constant)
     try:
-        store = connect(settings.connection)
-        try:
-            item, _revision = store.get(key)
-        finally:
-            store.close()
+        load_grpc(forks=True)  # for systemctl is started while the store is open
+        item, _revision = store.get(key)
     except StoreError as error:
         return str(error)
     if item is None:
@@ -40,16 +39,20 @@ def main(path: str, seconds: str) -> None:
     settings = Settings.load(path)
     key = Tree(settings.connection.prefix).agent(settings.host)
     deadline = time.monotonic() + float(seconds)
-    while True:
-        problem = registered(settings, key)
-        if not problem:
-            return
-        if time.monotonic() >= deadline:
-            raise StoreError(
-                f"the agent has not registered at {key} within {seconds} s ({problem}): see watcher doctor and"
-                " journalctl -u watcher there"
-            )
-        time.sleep(TICK)
+    store = connect(settings.connection)
+    try:
+        while True:
+            problem = registered(store, key)
+            if not problem:
+                return
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"the agent has not registered at {key} within {seconds} s ({problem}): see watcher doctor and"
+                    " journalctl -u watcher there"
+                )
+            time.sleep(TICK)
+    finally:
+        store.close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.watcher.config.plugins.module_utils._core import standing
 from ansible_collections.watcher.config.plugins.module_utils._core.alone import alone
 from ansible_collections.watcher.config.plugins.module_utils._core.doctor import Doctor
 from ansible_collections.watcher.config.plugins.module_utils._core.finding import FAIL, OK, WARN, Finding
+from ansible_collections.watcher.config.plugins.module_utils._core.ledger import SPOOL
 from ansible_collections.watcher.config.plugins.module_utils._core.room import user
 from ansible_collections.watcher.config.plugins.module_utils._core.settings import Settings
 from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
@@ -118,6 +121,19 @@ def test_the_agent(host: Host) -> None:
         assert host.finding("agent") == (OK, f"process {os.getpid()} serves {host.state}")
 
 
+def test_an_agent_that_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are told as this process sees them where the agent has ended since it was found."""
+    host.findings("log", logs={"path": "relative/"})
+    with subprocess.Popen(["sleep", "60"], cwd="/") as agent:
+        monkeypatch.setattr(standing, "agent", lambda _folder: agent.pid)
+        doctor = Doctor(Settings.load(str(host.config)))
+        agent.kill()
+    found = {finding.what: finding.text for finding in doctor.examine()}
+    assert found["state folder"].startswith(f"{host.state} is missing and will be made in {host.config.parent}, ")
+    assert found["deploy root"].startswith(f"{host.config.parent}, ")
+    assert found["log"].startswith(f"{os.getcwd()}/relative is missing and will be made in {os.getcwd()}, ")
+
+
 def test_etcd_that_is_away(host: Host) -> None:
     """Each endpoint by itself, and the rest is looked at all the same."""
     port = host.sections["etcd"]["endpoints"]
@@ -177,7 +193,7 @@ def test_places(host: Host, tmp_path: Path) -> None:
 
 def test_callbacks(host: Host) -> None:
     """They are counted, with the age of the oldest and what the receiver said last; no secret of a URL is told."""
-    folder = str(host.state / "+spool")
+    folder = str(host.state / SPOOL)
     then = time.time() - 7260
     assert Spool(folder, send=lambda *_unused: "answer 503", clock=lambda: then).deliver(URL, {"id": "1"})
     Spool(folder).put(URL, {"id": "2"})
@@ -187,12 +203,13 @@ def test_callbacks(host: Host) -> None:
 
 def test_a_young_callback_and_a_bad_one(host: Host) -> None:
     """A callback on its way is no trouble; a file that is none is."""
-    folder = host.state / "+spool"
+    folder = host.state / SPOOL
     Spool(str(folder)).put(URL, {"id": "1"})
     level, text = host.finding("callbacks")
     assert (level, re.sub(r"\d", "0", text)) == (OK, "0 wait, the oldest for 0 s")
     (folder / "1.json.bad").write_text("{")
     (folder / "2.json").write_text(json.dumps({"url": 1}))
+    (folder / "3.json").symlink_to("taken meanwhile")
     found = host.findings("callbacks")
     assert [finding.level for finding in found] == [WARN, OK]
     assert found[0].text.startswith("2 files of ")

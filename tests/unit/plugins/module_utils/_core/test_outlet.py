@@ -15,9 +15,9 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import reporter
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import UnavailableError
-from ansible_collections.watcher.config.plugins.module_utils._core.ledger import State
+from ansible_collections.watcher.config.plugins.module_utils._core.ledger import SPOOL, State
 from ansible_collections.watcher.config.plugins.module_utils._core.model import FileChange, Outcome
-from ansible_collections.watcher.config.plugins.module_utils._core.outlet import SPOOL, Outlet
+from ansible_collections.watcher.config.plugins.module_utils._core.outlet import Outlet
 from ansible_collections.watcher.config.plugins.module_utils._core.sender import Sender
 from ansible_collections.watcher.config.tests.unit.agent_world import AgentWorld
 from ansible_collections.watcher.config.tests.unit.receiver import Receiver, receiving

@@ -36,6 +36,14 @@ def test_the_old_daemons_policy() -> None:
     assert parse(backupDir=None, beforeCmd=None, afterCmd=None, callback=None) == Policy("/srv")
 
 
+def test_commands() -> None:
+    """Those that there are, as they run; white space is a command of its own."""
+    assert parse().commands == {}
+    policy = parse(afterCmd="c", beforeCmd=" ", checkCmd="a")
+    assert list(policy.commands.items()) == [("checkCmd", "a"), ("beforeCmd", " "), ("afterCmd", "c")]
+    assert parse(beforeCmd="", afterCmd="c").commands == {"afterCmd": "c"}
+
+
 DIGEST = "sha256:" + "0" * 64
 GOOD: list[tuple[str, Any, Any]] = [
     ("deployPath", "/", "/"),

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core import outlet, standing
+from ansible_collections.watcher.config.plugins.module_utils._core import standing
 from ansible_collections.watcher.config.plugins.module_utils._core.alone import LOCK, alone
 from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy
-from ansible_collections.watcher.config.plugins.module_utils._core.ledger import State
+from ansible_collections.watcher.config.plugins.module_utils._core.ledger import SPOOL, State
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Move
 from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
 from ansible_collections.watcher.config.plugins.module_utils._core.standing import Standing
@@ -153,9 +153,8 @@ def test_the_headline(site: Site) -> None:
 
 def test_callbacks(tmp_path: Path) -> None:
     """Those that wait are counted where an agent puts them."""
-    assert standing.SPOOL == outlet.SPOOL
     assert standing.callbacks(str(tmp_path)) == 0
-    spool = Spool(str(tmp_path / outlet.SPOOL))
+    spool = Spool(str(tmp_path / SPOOL))
     for _unused in range(2):
         spool.put("http://127.0.0.1:1/", {})
     assert standing.callbacks(str(tmp_path)) == 2
