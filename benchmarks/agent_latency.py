@@ -21,6 +21,7 @@ from .agent_ground import Host, Writer, floor, writer
 from .figures import Figure
 from .ground import Ground, say
 from .landing import Landing
+from .measure import p95
 
 SIZES = {"1 key": (1, 1), "100 keys": (100, 1), "1,000 keys": (1000, 1), "10,000 keys": (10_000, 1)}
 SPREAD = {"10,000 keys in 100 projects": (10_000, 100)}
@@ -125,8 +126,3 @@ def idle(running: Mapping[str, Host]) -> list[Figure]:
             for name, host in running.items()
         ),
     ]
-
-
-def p95(samples: list[float]) -> float:
-    """Return the sample that one in twenty exceeds."""
-    return sorted(samples)[len(samples) * 95 // 100]

@@ -27,6 +27,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core import wire
 from . import SOURCE
 from .figures import Figure
 from .ground import Ground, say
+from .measure import p95
 
 WARM_UP = 20
 ROUNDS = 400
@@ -95,11 +96,6 @@ async def _measure(ground: Ground, process: Writer) -> list[Figure]:
         Figure(f"{what}, batch=0, p95", [p95(ours)], peer="bare gRPC watch, p95", peer_samples=[p95(bare)]),
         Figure(f"{what}, default batch (0.2 s of quiet)", batched),
     ]
-
-
-def p95(samples: list[float]) -> float:
-    """Return the sample that one in twenty exceeds."""
-    return sorted(samples)[len(samples) * 95 // 100]
 
 
 @contextmanager

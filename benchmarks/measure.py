@@ -19,3 +19,8 @@ def timed(work: Callable[[], object]) -> float:
 def minus(samples: Sequence[float], others: Sequence[float]) -> list[float]:
     """Return the differences, round by round."""
     return [sample - other for sample, other in zip(samples, others, strict=True)]
+
+
+def p95(samples: list[float]) -> float:
+    """Return the sample that one in twenty exceeds."""
+    return sorted(samples)[len(samples) * 95 // 100]

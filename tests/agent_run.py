@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ansible_collections.watcher.config.tests.guarded import Guard
+
 CORE = Path(
     os.environ.get("WATCHER_TEST_CORE") or Path(__file__).resolve().parent.parent / "plugins" / "module_utils" / "_core"
 )
@@ -39,13 +41,12 @@ def eventually(holds: Callable[[], object], what: str, bound: float = BOUND) -> 
     return time.monotonic() - start
 
 
-def library(folder: Path) -> Path:
-    """Make the package ``watcher`` of the core in a folder, and return the folder."""
+def library(folder: Path) -> None:
+    """Make the package ``watcher`` of the core in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / "watcher"
     if not link.is_symlink():
         link.symlink_to(CORE)
-    return folder
 
 
 class Notices:
@@ -189,9 +190,7 @@ class AgentRun:
                 command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         atexit.register(self.kill)
-        # The end of its input, which is the end of this process however it dies, is the end of the agent.
-        guard = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(self.process.pid)]
-        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE)
+        self._guard = Guard(self.process)
 
     def start(self) -> AgentRun:
         """Start the agent, and return once it is ready."""
@@ -221,10 +220,7 @@ class AgentRun:
     def kill(self) -> None:
         """Kill the agent with SIGKILL, if it runs."""
         if self.process is not None:
-            with self._guard:  # first, for the number of the process may be another's soon
-                self._guard.kill()
-            self.process.kill()
-            self.process.wait()
+            self._guard.kill()
             self.process = None
         if self.notices is not None:
             self.notices.close()

@@ -57,7 +57,6 @@ class AgentSite:
         """Use the folder; start nothing."""
         self.folder = folder
         self.server = server
-        self.backups = folder / "backups"
         self.store: Store = connect(Connection((server.endpoint,)))
         self._agents: list[AgentRun] = []
 
@@ -151,9 +150,12 @@ class AgentSite:
 
     def settled(self, agent: AgentRun, revision: int, project: str = "a.com", bound: float = 20.0) -> dict[str, Any]:
         """Wait until the status says that the revision is deployed, and return it."""
-        agent.until(
-            lambda: self.status(project).get("revision", 0) >= revision and self.status(project)["state"] == "deployed",
-            f"{project} is deployed at {revision}",
-            bound,
-        )
-        return self.status(project)
+        said: dict[str, Any] = {}
+
+        def has() -> object:
+            nonlocal said
+            said = self.status(project)
+            return said.get("revision", 0) >= revision and said["state"] == "deployed"
+
+        agent.until(has, f"{project} is deployed at {revision}", bound)
+        return said

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ansible_collections.watcher.config.tests.certificates import Authority
+from ansible_collections.watcher.config.tests.guarded import Guard
 
 START_TIMEOUT = 15.0  # seconds; a start takes 0.3 s, on a busy machine more
 READY = b"serving client traffic"  # of 3.4 and 3.5, with or without TLS
@@ -129,9 +130,7 @@ class EtcdServer:
         atexit.register(self.remove)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        # The end of its input, which is the end of this process however it dies, is the end of etcd.
-        guard = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(self.process.pid)]
-        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE)
+        self._guard = Guard(self.process)
 
     def wait(self) -> EtcdServer:
         """Return when the server serves; raise AssertionError with its log when it does not."""
@@ -145,10 +144,7 @@ class EtcdServer:
     def kill(self) -> None:
         """Kill the server with SIGKILL; it may be frozen."""
         if self.process is not None:
-            with self._guard:  # first, for the number of the process may be another's soon
-                self._guard.kill()
-            self.process.kill()
-            self.process.wait()
+            self._guard.kill()
             self.process = None
 
     def freeze(self) -> None:

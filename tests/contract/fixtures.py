@@ -19,6 +19,7 @@ from ansible_collections.watcher.config.tests.unit.memory_store import MemorySto
 
 NO_ETCD_34 = "no etcd 3.4: WATCHER_ETCD_34 names none, and /usr/bin/etcd is none"
 BOUND = 20.0  # seconds that a test waits for something at most
+BOB = {"username": "bob", "password": "bob's: password"}
 
 
 class Subject:
@@ -55,6 +56,19 @@ def server(etcd_binary: Path) -> Iterator[EtcdServer]:
         yield server
 
 
+def with_users(server: EtcdServer) -> EtcdServer:
+    """Turn authentication on, with a user bob who may do all below /w/."""
+    server.enable_auth()
+    server.add_user("bob", BOB["password"], "/w/")
+    return server
+
+
+@pytest.fixture
+def guarded(server: EtcdServer) -> EtcdServer:
+    """Run an etcd without TLS and with a user bob."""
+    return with_users(server)
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[..., EtcdStore]]:
     """Return a function that opens a store, closed after the test: ``opened(endpoint, …, timeout=…)``."""
@@ -87,14 +101,6 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def store(subject: Subject) -> Store:
     """Return each store, empty."""
     return subject.store
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + BOUND
-    while not holds():
-        assert time.monotonic() < deadline, f"not in {BOUND:g} s: {what}"
-        time.sleep(0.01)
 
 
 def put(store: Store, *pairs: tuple[str, bytes]) -> int:

@@ -14,24 +14,10 @@ import pytest
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeniedError
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import EtcdStore
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
-from ansible_collections.watcher.config.tests.contract.fixtures import events, put
+from ansible_collections.watcher.config.tests.contract.fixtures import BOB, events, put, with_users
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
 Open = Callable[..., EtcdStore]
-BOB = {"username": "bob", "password": "bob's: password"}
-
-
-def with_users(server: EtcdServer) -> EtcdServer:
-    """Turn authentication on, with a user bob who may do all below /w/."""
-    server.enable_auth()
-    server.add_user("bob", BOB["password"], "/w/")
-    return server
-
-
-@pytest.fixture
-def guarded(server: EtcdServer) -> EtcdServer:
-    """Run an etcd without TLS and with a user bob."""
-    return with_users(server)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from ansible_collections.watcher.config.plugins.module_utils._core import etcd_w
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import StoreError, UnavailableError
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import EtcdStore
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Batch, Write
-from ansible_collections.watcher.config.tests.contract.fixtures import batches, events, eventually, put
+from ansible_collections.watcher.config.tests.agent_run import eventually
+from ansible_collections.watcher.config.tests.contract.fixtures import batches, events, put
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer, cluster, free_ports
 
 Open = Callable[..., EtcdStore]

@@ -17,11 +17,11 @@ from ansible_collections.watcher.config.plugins.module_utils._core.errors import
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import EtcdStore
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
-from ansible_collections.watcher.config.tests.contract.fixtures import eventually, keys
+from ansible_collections.watcher.config.tests.agent_run import eventually
+from ansible_collections.watcher.config.tests.contract.fixtures import BOB, keys
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer, cluster, free_ports
 
 Open = Callable[..., EtcdStore]
-BOB = {"username": "bob", "password": "bob's password"}
 LONG = 60  # seconds
 
 
@@ -34,14 +34,6 @@ def walk(store: EtcdStore) -> None:
     store.revoke(lease)
     assert keys(store, "/w/") == []
     assert store.renew(lease) == 0
-
-
-@pytest.fixture
-def guarded(server: EtcdServer) -> EtcdServer:
-    """Run an etcd with a user bob, who may do all below /w/."""
-    server.enable_auth()
-    server.add_user("bob", BOB["password"], "/w/")
-    return server
 
 
 def test_a_user(opened: Open, guarded: EtcdServer) -> None:

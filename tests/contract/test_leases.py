@@ -9,7 +9,8 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import ConflictError, StoreError
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Guard, KeyValue, Store, Write
-from ansible_collections.watcher.config.tests.contract.fixtures import Subject, events, eventually, keys, put
+from ansible_collections.watcher.config.tests.agent_run import eventually
+from ansible_collections.watcher.config.tests.contract.fixtures import Subject, events, keys, put
 
 LONG = 60  # seconds; no test lasts that long
 SHORT = 1  # seconds; etcd may make it 2

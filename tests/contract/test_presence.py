@@ -14,12 +14,12 @@ from ansible_collections.watcher.config.plugins.module_utils._core.etcd import E
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.presence import Presence
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Store
-from ansible_collections.watcher.config.tests.contract.fixtures import eventually, keys
+from ansible_collections.watcher.config.tests.agent_run import eventually
+from ansible_collections.watcher.config.tests.contract.fixtures import BOB, keys
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
 Open = Callable[..., EtcdStore]
 KEY = "/watcher.agents/web01"
-BOB = {"username": "bob", "password": "bob's password"}
 
 
 def started(store: Store) -> Presence:

@@ -200,8 +200,10 @@ class Fleet(Site):
 
     def told(self, host: Host, project: str, state: str, revision: int, bound: float = PROMPT) -> dict[str, Any]:
         """Wait until a host says that a project came to a state with a revision, or a later one; return its words."""
+        said: dict[str, Any] = {}
 
         def has() -> bool:
+            nonlocal said
             said = self.status(host, project)
             return said.get("state") == state and said["wantedRevision"] >= revision
 
@@ -210,7 +212,7 @@ class Fleet(Site):
         except AssertionError as error:
             log = host.run("journalctl -u watcher -n 30 --no-pager -o cat")
             raise AssertionError(f"{error}\nit says {self.status(host, project)}\n{log}") from None
-        return self.status(host, project)
+        return said
 
 
 def copy_collection(folder: Path) -> None:

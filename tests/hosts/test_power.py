@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.watcher.config.tests.agent_run import eventually
+from ansible_collections.watcher.config.tests.agent_site import Background
 from ansible_collections.watcher.config.tests.hosts.fleet import Fleet, Host
 
 FILES = [f"{folder}/{number}.conf" for folder in ("one", "two") for number in range(10)]
@@ -43,6 +43,21 @@ def settled(host: Host, number: int) -> bool:
     folder = host.path("/srv/app/power")
     paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return paths == set(FILES) and numbers(folder) == {str(number)}
+
+
+class Stream(Background):
+    """A context manager: each turn is the next generation for all hosts; ``count`` is the last that is in the tree."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Start nothing yet."""
+        super().__init__(PAUSE)
+        self.count = 1
+        self._fleet = fleet
+
+    def turn(self, number: int) -> None:
+        """Publish a generation."""
+        self._fleet.put("power", generation(self.count + 1), POLICY)
+        self.count += 1
 
 
 @pytest.fixture(autouse=True)
@@ -78,28 +93,15 @@ def test_in_a_stream_of_changes(fleet: Fleet) -> None:
     seed = random.randrange(1 << 32)  # noqa: S311 (no secret, as below)
     print(f"seed {seed}")
     moments = random.Random(seed)  # noqa: S311
-    count, stop = 1, threading.Event()
-
-    def change() -> None:
-        nonlocal count
-        while not stop.wait(PAUSE):
-            fleet.put("power", generation(count + 1), POLICY)
-            count += 1
-
-    stream = threading.Thread(target=change)
-    stream.start()
-    try:
+    with Stream(fleet) as stream:
         for host in fleet.hosts:
-            enough = count + moments.randrange(5, 50)
-            eventually(partial(lambda enough: count > enough, enough), "changes come")
+            enough = stream.count + moments.randrange(5, 50)
+            eventually(partial(lambda enough: stream.count > enough, enough), "changes come")
             host.kill()
             numbers(host.disk("/srv/app/power"))
             host.start()
-    finally:
-        stop.set()
-        stream.join()
 
-    fleet.each(lambda host: settled(host, count), "is up to date", BACK)
+    fleet.each(lambda host: settled(host, stream.count), "is up to date", BACK)
     for host in fleet.hosts:
         ended = [revision for word, revision in host.log() if word == "end"]
         assert ended == sorted(ended), "a command ran for an older set"

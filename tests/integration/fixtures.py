@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One etcd for each file, and a controller with the host web01 on an empty tree."""
+"""One etcd for each file, a controller with the host web01 on an empty tree, and a receiver of callbacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.watcher.config.tests.agent_site import AgentSite
-from ansible_collections.watcher.config.tests.ansible_site import Site
+from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
 
@@ -36,3 +36,10 @@ def host(etcd: EtcdServer, tmp_path: Path) -> Iterator[AgentSite]:
     site = AgentSite(tmp_path, etcd)
     yield site
     site.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Serve a receiver of callbacks."""
+    with Receiver().serving() as serving:
+        yield serving

@@ -81,13 +81,6 @@ class Trouble:
         assert "Traceback" not in self.agent.log
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """Serve a receiver of callbacks."""
-    with Receiver().serving() as serving:
-        yield serving
-
-
 @ROOT
 def test_a_full_disk(host: AgentSite, receiver: Receiver) -> None:
     """Also one that fills up in the middle of the staging; it is mended by room."""

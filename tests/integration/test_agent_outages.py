@@ -10,7 +10,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_start_without_etcd(lone: AgentSite) -> None:
         agent.until(lambda: lone.words() == ["before", "after"] * 2, "its commands ran")
         assert agent.command("status").returncode in (0, 1)  # it needs no etcd
         lone.server.start()
-        revision = patient(lone, {"x": "2"})
+        revision = patient(lambda: lone.put({"x": "2"}))
         lone.settled(agent, revision)
     assert lone.disk() == {"x": "2", "y": "1"}
     assert lone.words() == ["before", "after"] * 3
@@ -68,11 +69,11 @@ def test_a_first_start_without_etcd(lone: AgentSite) -> None:
         lone.settled(agent, lone.publish({"x": "1"}))
 
 
-def patient(site: AgentSite, files: dict[str, str], project: str = "a.com") -> int:
-    """Put as soon as etcd takes it, and return the revision."""
+def patient(write: Callable[[], int]) -> int:
+    """Write as soon as etcd takes it, and return the revision."""
     for _unused in range(1000):
         with contextlib.suppress(StoreError):
-            return site.put(files, project)
+            return write()
         time.sleep(0.01)
     raise AssertionError("etcd takes nothing")
 
@@ -116,7 +117,7 @@ def test_an_outage_under_load(lone: AgentSite, tmp_path: Path) -> None:
         assert OUTAGE / 2 <= attempts <= OUTAGE + 3, f"{attempts} attempts in {OUTAGE} s"
         lone.server.start()
         served = time.monotonic()
-        revision = patient(lone, {"y": "new"})
+        revision = patient(lambda: lone.put({"y": "new"}))
         agent.until(lambda: lone.disk() == {"x": "1", "y": "new"}, "up to date")
         assert time.monotonic() - served < BACK
         lone.settled(agent, revision)
@@ -173,7 +174,7 @@ def test_a_frozen_member(tmp_path: Path) -> None:
             with site.agent(", ".join(server.endpoint for server in servers)) as agent:
                 site.settled(agent, site.publish({"x": "1"}))
                 servers[0].freeze()
-                revision = patient(site, {"x": "2"})
+                revision = patient(lambda: site.put({"x": "2"}))
                 agent.until(lambda: site.text("x") == "2", "another member serves", FROZEN)
                 site.settled(agent, revision)
                 servers[0].thaw()
@@ -249,7 +250,7 @@ def test_etcd_dies_right_after_each_put(lone: AgentSite) -> None:
     with lone.agent() as agent:
         agent.until(lambda: lone.text("x") == "0", "deployed")
         for number in range(1, KILLS + 1):
-            patient(lone, {"x": str(number)})
+            patient(partial(lone.put, {"x": str(number)}))
             lone.server.kill()
             lone.server.start()
             agent.until(lambda number=number: lone.text("x") == str(number), f"put {number} is applied")  # type: ignore[misc]
@@ -266,7 +267,7 @@ def test_an_empty_store_in_its_place(lone: AgentSite, same_cluster: bool, ahead:
         lone.settled(agent, revision)
         cable.cut()
         lone.server.wipe(same_cluster=same_cluster)
-        new = patient_publish(lone, {"x": "new"})
+        new = patient(lambda: lone.publish({"x": "new"}))
         assert new < revision
         for _unused in range(2 * revision if ahead else 0):
             lone.put({"x": "1"}, "of.another.project.without.policy")
@@ -280,12 +281,3 @@ def test_an_empty_store_in_its_place(lone: AgentSite, same_cluster: bool, ahead:
         lone.delete("x")  # of this store, so it is evidence
         agent.until(lambda: lone.text("x") is None, "deleted")
     assert lone.disk() == {"y": "1"}
-
-
-def patient_publish(site: AgentSite, files: dict[str, str]) -> int:
-    """Publish as soon as etcd takes it, and return the revision."""
-    for _unused in range(1000):
-        with contextlib.suppress(StoreError):
-            return site.publish(files)
-        time.sleep(0.01)
-    raise AssertionError("etcd takes nothing")

@@ -26,13 +26,6 @@ def etcd() -> Iterator[EtcdServer]:
         yield server
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """Serve a receiver of callbacks."""
-    with Receiver().serving() as serving:
-        yield serving
-
-
 def wait_for(condition: Callable[[], bool], what: str, log: Path) -> None:
     """Return once the condition holds; AssertionError with the log after `PATIENCE`."""
     end = time.monotonic() + PATIENCE

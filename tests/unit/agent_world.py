@@ -43,10 +43,7 @@ class AgentWorld(World):
 
     def follow(self) -> set[str]:
         """Take what has happened since, as one batch; return the projects that changed."""
-        watch = self.store.watch(PREFIX, self._seen + 1)
-        self.store.idle = watch.close
-        events = tuple(event for batch in watch for event in batch.events)
-        self.store.idle = None
+        events = self.store.since(PREFIX, self._seen)
         if not events:
             return set()
         self._seen = events[-1].revision

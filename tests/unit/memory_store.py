@@ -214,6 +214,14 @@ class MemoryStore:
         """Delete keys in one transaction and return the revision."""
         return self.commit(Write(deletes=keys))
 
+    def since(self, prefix: str, revision: int) -> tuple[Event, ...]:
+        """Return what has happened below the prefix after the revision."""
+        watch = self.watch(prefix, revision + 1)
+        self.idle = watch.close
+        events = tuple(event for batch in watch for event in batch.events)
+        self.idle = None
+        return events
+
     def compact(self, revision: int = 0) -> None:
         """Forget the history before the revision (0: the current one).
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +122,6 @@ class Site:
         """Deploy only these changed files, and the removal of those that are gone."""
         project = self.project(files, name=name, revision=revision, **fields)
         return deploy_part(project, {*files, *gone}, self.state, rules=rules, remember=remember)
-
-    def again(self, **fields: Any) -> Outcome:
-        """Deploy what is there already at a newer revision, as a listing without changes would."""
-        ledger = self.ledger()
-        files = {path: File.of((Path(root) / path).read_bytes()) for root, path in ledger.files}
-        return deploy(replace(self.project({}, **fields), files=files), self.state)
 
     def ledger(self, name: str = "a.com") -> Ledger:
         """Return what the host remembers."""

@@ -9,15 +9,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.heartbeat import Heartbeat
+from ansible_collections.watcher.config.tests.agent_run import eventually
 from ansible_collections.watcher.config.tests.unit.receiver import Receiver, receiving
 
 BOUND = 5.0  # seconds for one condition
 NOW = 1_790_000_000.9  # Unix seconds
+
+soon = partial(eventually, bound=BOUND)
 
 
 @pytest.fixture
@@ -42,18 +46,10 @@ def beating() -> Iterator[Callable[..., Heartbeat]]:
         heartbeat.close()
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + BOUND
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_the_first_comes_at_once(receiver: Receiver, beating: Callable[..., Heartbeat]) -> None:
     """With the body of the contract, and whole seconds."""
     heartbeat = beating(receiver.url, now=lambda: NOW)
-    eventually(lambda: heartbeat.sent == 1)
+    soon(lambda: heartbeat.sent == 1, "the first is sent")
     body = {"version": "1.2.3", "hostname": "web01", "timestamp": 1_790_000_000}
     assert receiver.posts == [("", "application/json", body)] or receiver.posts == [("/", "application/json", body)]
     assert (heartbeat.failed, heartbeat.problem) == (0, "")
@@ -75,14 +71,14 @@ def test_failures_are_counted_and_said_once(
     caplog.set_level(logging.INFO)
     receiver.code = 503
     heartbeat = beating(receiver.url.replace("//", "//me:secret@"), 0.01)
-    eventually(lambda: heartbeat.failed >= 3)
+    soon(lambda: heartbeat.failed >= 3, "three fail")
     assert heartbeat.problem == f"heartbeat to {receiver.url}: answer 503"
     receiver.code = 204
-    eventually(lambda: heartbeat.sent >= 3)
+    soon(lambda: heartbeat.sent >= 3, "three are sent")
     assert heartbeat.problem == ""
     receiver.code = 500
     failed = heartbeat.failed
-    eventually(lambda: heartbeat.failed >= failed + 3)
+    soon(lambda: heartbeat.failed >= failed + 3, "three more fail")
     heartbeat.close()
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", f"heartbeat to {receiver.url}: answer 503; trying again every 0.01 s"),
@@ -91,17 +87,17 @@ def test_failures_are_counted_and_said_once(
     ]
 
 
-def test_nobody_listens(receiver: Receiver, beating: Callable[..., Heartbeat]) -> None:
+def test_nobody_listens(beating: Callable[..., Heartbeat]) -> None:
     """The thread goes on."""
     heartbeat = beating("http://127.0.0.1:1/beat", 0.01)
-    eventually(lambda: heartbeat.failed >= 3)
+    soon(lambda: heartbeat.failed >= 3, "three fail")
     assert "127.0.0.1:1/beat: " in heartbeat.problem and "refused" in heartbeat.problem
 
 
 def test_a_sender_that_raises(beating: Callable[..., Heartbeat]) -> None:
     """That is a failure as any other."""
     heartbeat = beating("http://receiver/", 0.01, send=lambda url, body: 1 / 0)
-    eventually(lambda: heartbeat.failed >= 3)
+    soon(lambda: heartbeat.failed >= 3, "three fail")
     assert heartbeat.problem == "heartbeat to http://receiver/: division by zero"
 
 
@@ -160,7 +156,7 @@ def test_close_does_not_wait_for_a_receiver(beating: Callable[..., Heartbeat]) -
 def test_close_during_the_interval(receiver: Receiver, beating: Callable[..., Heartbeat]) -> None:
     """It ends at once."""
     heartbeat = beating(receiver.url, 3600.0)
-    eventually(lambda: heartbeat.sent == 1)
+    soon(lambda: heartbeat.sent == 1, "the first is sent")
     heartbeat.close()
     assert not heartbeat._thread.is_alive()
 

@@ -15,17 +15,19 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import parser
 
 from ansible_collections.watcher.config.plugins.module_utils._core import metrics as module
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import InvalidError
-from ansible_collections.watcher.config.plugins.module_utils._core.metrics import Facts, Metrics, parse_listen
+from ansible_collections.watcher.config.plugins.module_utils._core.ini import parse_listen
+from ansible_collections.watcher.config.plugins.module_utils._core.metrics import Facts, Metrics
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
-
-parser = pytest.importorskip("prometheus_client.parser")
+from ansible_collections.watcher.config.tests.agent_run import eventually
 
 BOUND = 5.0  # seconds for one condition
 FACTS = Facts(
@@ -39,6 +41,8 @@ FACTS = Facts(
     heartbeat_failures=7,
 )
 Open = Callable[..., Metrics]
+
+soon = partial(eventually, bound=BOUND)
 
 
 @pytest.fixture
@@ -78,14 +82,6 @@ def samples(text: str) -> dict[str, float]:
 def outcome(state: str) -> Outcome:
     """Return an outcome."""
     return Outcome("web01", "a.com", state, 5, 5, "", 1)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + BOUND
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_all_names(started: Open) -> None:
@@ -211,8 +207,8 @@ def test_a_taken_port(started: Open, caplog: pytest.LogCaptureFixture) -> None:
             bind()
 
         metrics._bind = counted  # type: ignore[method-assign]
-        eventually(lambda: len(tries) >= 3)
-    eventually(lambda: not metrics.problems)
+        soon(lambda: len(tries) >= 3, "it tries three times")
+    soon(lambda: not metrics.problems, "the port works")
     assert samples(scrape(metrics))["watcher_seen_revision"] == 1834
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("ERROR", f"{problem}; trying again every 0.05 s"),
@@ -229,7 +225,7 @@ def test_a_textfile(started: Open, tmp_path: Path) -> None:
         assert samples(path.read_text())["watcher_seen_revision"] == 1834
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
         metrics.retried()
-        eventually(lambda: samples(path.read_text())["watcher_retries_total"] == 1)
+        soon(lambda: samples(path.read_text())["watcher_retries_total"] == 1, "the retry is in the file")
     finally:
         os.umask(old)
     metrics.close()
@@ -257,8 +253,8 @@ def test_a_folder_that_is_missing(started: Open, tmp_path: Path, caplog: pytest.
     assert metrics.problems == (f"metrics: textfile {path} cannot be used: No such file or directory",)
     assert [record.message for record in caplog.records] == [f"{metrics.problems[0]}; trying again every 0.02 s"]
     path.parent.mkdir()
-    eventually(path.exists)
-    eventually(lambda: not metrics.problems)
+    soon(path.exists, "the file is there")
+    soon(lambda: not metrics.problems, "the problem is over")
 
 
 def test_a_trap_in_a_folder_of_others(started: Open, tmp_path: Path) -> None:
@@ -279,7 +275,7 @@ def test_both(started: Open, tmp_path: Path) -> None:
     metrics = started(listen="127.0.0.1:0", textfile=str(path), every=0.05)
     first = path.stat().st_ino
     assert samples(scrape(metrics))["watcher_seen_revision"] == 1834
-    eventually(lambda: path.stat().st_ino != first)
+    soon(lambda: path.stat().st_ino != first, "the file is replaced")
     assert set(threading.enumerate()) - before == {metrics._thread}
 
 
@@ -298,7 +294,7 @@ def test_facts_that_fail(started: Open, tmp_path: Path, caplog: pytest.LogCaptur
     assert sum("textfile" in record.message for record in caplog.records) == 1
     broken = False
     assert samples(scrape(metrics))["watcher_seen_revision"] == 1834
-    eventually(lambda: not metrics.problems)
+    soon(lambda: not metrics.problems, "the problem is over")
 
 
 def test_a_client_that_says_nothing(started: Open, monkeypatch: pytest.MonkeyPatch) -> None:

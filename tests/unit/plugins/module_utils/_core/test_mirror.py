@@ -47,10 +47,7 @@ class Host:
 
     def batches(self) -> Iterator[Batch]:
         """Yield what has happened since, a revision at a time."""
-        watch = self.store.watch(ROOT, self.seen + 1)
-        self.store.idle = watch.close
-        events = [event for batch in watch for event in batch.events]
-        self.store.idle = None
+        events = self.store.since(ROOT, self.seen)
         for revision in sorted({event.revision for event in events}):
             self.seen = revision
             yield Batch(tuple(event for event in events if event.revision == revision), revision)

@@ -22,6 +22,7 @@ from ansible_collections.watcher.config.plugins.module_utils._core.errors import
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.presence import LEASE, RENEW, Presence
 from ansible_collections.watcher.config.plugins.module_utils._core.store import KeyValue, Write
+from ansible_collections.watcher.config.tests.agent_run import eventually
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
 KEY = "/watcher.agents/web01"
@@ -293,19 +294,16 @@ def test_its_own_key_of_a_lost_lease_is_no_rival(world: World, caplog: pytest.Lo
     assert caplog.records == []
 
 
-def eventually(presence: Presence) -> None:
+def wait_for(presence: Presence) -> None:
     """Wait until it is registered."""
-    deadline = time.monotonic() + BOUND
-    while not presence.registered:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    eventually(lambda: presence.registered, "it registers", BOUND)
 
 
 def test_the_thread(world: World) -> None:
     """It registers by itself; `close` takes the key away at once, not after the next renewal."""
     presence = world.presence()
     presence.start()
-    eventually(presence)
+    wait_for(presence)
     began = time.monotonic()
     presence.close()
     assert time.monotonic() - began < 3
@@ -324,7 +322,7 @@ def test_close_with_a_store_that_is_away(world: World) -> None:
     """The lease is left to its end, and nothing is raised."""
     presence = world.presence()
     presence.start()
-    eventually(presence)
+    wait_for(presence)
     world.store.fail(AWAY, times=100)
     presence.close()
     assert not presence._thread.is_alive()
@@ -363,6 +361,6 @@ def test_other_keys_are_left_alone(world: World) -> None:
     world.store.commit(Write(puts=(("/watcher.agents/web010", b"other"),)))
     presence = world.presence()
     presence.start()
-    eventually(presence)
+    wait_for(presence)
     presence.close()
     assert [item.key for item in world.store.list("/").items] == [b"/watcher.agents/web010"]

@@ -18,15 +18,20 @@ from ansible_collections.watcher.config.plugins.module_utils._core.spool import 
 BOUND = 5.0  # seconds for one condition
 
 
-def test_what_waits_is_sent(tmp_path: Path) -> None:
-    """A callback of before and one of meanwhile arrive, and the spool is empty then."""
+def counted(folder: Path) -> tuple[Spool, threading.Semaphore]:
+    """Return a spool in the folder, and what is released for each callback that it sends."""
     arrived = threading.Semaphore(0)
 
     def send(_url: str, _body: bytes) -> str:
         arrived.release()
         return ""
 
-    spool = Spool(str(tmp_path / "spool"), send=send)
+    return Spool(str(folder), send=send), arrived
+
+
+def test_what_waits_is_sent(tmp_path: Path) -> None:
+    """A callback of before and one of meanwhile arrive, and the spool is empty then."""
+    spool, arrived = counted(tmp_path / "spool")
     spool.put("http://receiver/", {"id": 1})
     with Sender(spool, 0.01):
         assert arrived.acquire(timeout=BOUND)
@@ -42,13 +47,7 @@ def test_what_waits_is_sent(tmp_path: Path) -> None:
 
 def test_wake(tmp_path: Path) -> None:
     """It looks at once, and each time, however long the pause."""
-    arrived = threading.Semaphore(0)
-
-    def send(_url: str, _body: bytes) -> str:
-        arrived.release()
-        return ""
-
-    spool = Spool(str(tmp_path / "spool"), send=send)
+    spool, arrived = counted(tmp_path / "spool")
     with Sender(spool, 3600.0) as sender:
         for number in range(5):
             spool.put("http://receiver/", {"id": number})
