@@ -69,6 +69,12 @@ def test_a_first_start_without_etcd(lone: AgentSite) -> None:
         lone.settled(agent, lone.publish({"x": "1"}))
 
 
+def in_time(seconds: float) -> None:
+    """Demand that the host was up to date soon enough, and say how soon."""
+    print(f"up to date {seconds:.2f} s after the return of etcd")
+    assert seconds < BACK
+
+
 def patient(write: Callable[[], int]) -> int:
     """Write as soon as etcd takes it, and return the revision."""
     for _unused in range(1000):
@@ -119,7 +125,7 @@ def test_an_outage_under_load(lone: AgentSite, tmp_path: Path) -> None:
         served = time.monotonic()
         revision = patient(lambda: lone.put({"y": "new"}))
         agent.until(lambda: lone.disk() == {"x": "1", "y": "new"}, "up to date")
-        assert time.monotonic() - served < BACK
+        in_time(time.monotonic() - served)
         lone.settled(agent, revision)
         load.__exit__()
         agent.until(lambda: lone.text("x", "lively") == load.last, "the last change of the lively project is there")
@@ -161,7 +167,7 @@ def test_a_member_that_is_gone(lone: AgentSite) -> None:
             lone.settled(agent, lone.publish({"x": "1"}))
             cable.cut()
             revision = lone.put({"x": "2"})
-            assert agent.until(lambda: lone.text("x") == "2", "the last endpoint serves") < BACK
+            in_time(agent.until(lambda: lone.text("x") == "2", "the last endpoint serves"))
             lone.settled(agent, revision)
 
 
@@ -197,7 +203,7 @@ def test_compaction_while_cut_off(lone: AgentSite) -> None:
         lone.server.compact(revision)
         cable.join()
         took = agent.until(lambda: lone.disk() == {"x": "19", "z": "1"}, "up to date")
-        assert took < BACK
+        in_time(took)
         lone.settled(agent, lone.put({"x": "end"}))
     assert lone.words("quiet") == ["before", "after"]
     assert lone.words() == ["before", "after"] * 3
@@ -273,7 +279,7 @@ def test_an_empty_store_in_its_place(lone: AgentSite, same_cluster: bool, ahead:
             lone.put({"x": "1"}, "of.another.project.without.policy")
         cable.join()
         took = agent.until(lambda: lone.text("x") == "new", "the next publish is deployed")
-        assert took < BACK
+        in_time(took)
         lone.settled(agent, new)
         assert lone.disk() == {"x": "new", "y": "1"}  # y is held: its absence proves nothing
         assert lone.disk("b.com") == {"other": "1"}
