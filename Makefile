@@ -1,5 +1,6 @@
 # make test   sets up .venv (once) and runs every check; needs git, make and Python 3.11 or newer
 # make fast   the checks that take seconds
+# make test-failpoints   every change, killed at every step of its deployment; WATCHER_LONG=1 for more cases
 # make test-hosts   the role and the agent on real hosts; needs root and apt, says so and does nothing without
 # make demo   shows the product at work; sets up only what that needs
 # make docs   builds the HTML documentation in .cache/html
@@ -16,8 +17,8 @@ WITH_JAVA = JAVA_HOME="$$($(BIN)/python tools/java_home.py)"
 WITH_ETCD_34 = WATCHER_ETCD_34="$$($(BIN)/python tools/debian_etcd.py)"
 
 .NOTPARALLEL:
-.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units integration test-hosts docs build release bench demo clean
-test: fast contract sanity units integration test-hosts docs build demo
+.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units test-failpoints integration test-hosts docs build release bench demo clean
+test: fast contract sanity units test-failpoints integration test-hosts docs build demo
 fast: lint types unit docs-lint
 
 .venv/bin/pip:
@@ -56,8 +57,10 @@ sanity: setup
 	$(BIN)/python tools/run_ansible_test.py sanity --local --color no
 units: setup
 	$(BIN)/python tools/run_ansible_test.py units --venv --color no $(UNITS)
+test-failpoints: setup
+	$(BIN)/pytest -q tests/faults/test_failpoints.py
 integration: setup
-	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration tests/faults
+	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration tests/faults --ignore tests/faults/test_failpoints.py
 test-hosts: setup
 	$(BIN)/pytest -q tests/hosts
 docs: setup

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from . import agent_bulk, agent_latency
+from . import agent_bulk, agent_deploy, agent_latency
 from .figures import Figure
 
 
 def measure() -> list[Figure]:
     """Return the figures."""
-    return [*agent_latency.measure(), *agent_bulk.measure()]
+    return [*agent_latency.measure(), *agent_bulk.measure(), *agent_deploy.measure()]

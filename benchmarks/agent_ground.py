@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import encode
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
@@ -24,13 +25,29 @@ MAX_PUTS = 100  # of one transaction; etcd takes 128 operations
 
 
 class Host:
-    """A host of the tree with so many files, spread over so many projects; its policies run no commands."""
+    """A host of the tree with so many files, spread over so many projects.
 
-    def __init__(self, ground: Ground, name: str, keys: int, projects: int = 1) -> None:
+    Its policies have only the fields ``more``. ``core`` is the library of another version of the agent.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        keys: int,
+        projects: int = 1,
+        *,
+        more: Mapping[str, Any] | None = None,
+        core: Path | None = None,
+    ) -> None:
         """Start nothing yet."""
         self.name, self.keys = name, keys
+        self._more = more or {}
         self.folder = ground.folder / name
         self.folder.mkdir()
+        if core is not None:
+            (self.folder / "lib").mkdir()
+            (self.folder / "lib" / "watcher").symlink_to(core)
         self.agent = AgentRun(self.folder, ground.server.endpoint, host=name)
         self._ground = ground
         each = keys // projects
@@ -70,7 +87,7 @@ class Host:
         eventually(rest, f"{self.keys} files of {self.name} hold {content!r}", BOUND)
 
     def _policy(self, project: str) -> bytes:
-        return encode({"deployPath": str(self.folder / "out" / project)})
+        return encode({"deployPath": str(self.folder / "out" / project), **self._more})
 
     def _commit(self, puts: list[tuple[str, bytes]]) -> None:
         for first in range(0, len(puts), MAX_PUTS):

@@ -34,9 +34,23 @@ class Tree:
         """Set keys such as ``web01/a.com/config.d/x`` in one transaction and return the revision."""
         return self.store.commit(Write(puts=tuple((f"/watcher/{key}", b"1") for key in keys)))
 
+    def publish(self, owner: str, **policy: Any) -> int:
+        """Publish a template and a policy that renders it, of a project such as ``web01/a.com``."""
+        data = json.dumps({"deployPath": "/srv", "render": True, **policy}).encode()
+        root = f"/watcher/{owner}/"
+        return self.store.commit(Write(puts=((f"{root}config", data), (f"{root}config.d/x.j2", b""))))
+
+    def set(self, *keys: str, lease: int = 0) -> int:
+        """Set whole keys in one transaction and return the revision."""
+        return self.store.commit(Write(puts=tuple((key, b"1") for key in keys), lease=lease))
+
     def delete(self, *keys: str) -> int:
         """Delete keys in one transaction and return the revision."""
         return self.store.commit(Write(deletes=tuple(f"/watcher/{key}" for key in keys)))
+
+    def delete_whole(self, *keys: str) -> int:
+        """Delete whole keys in one transaction and return the revision."""
+        return self.store.commit(Write(deletes=keys))
 
     def report(self, event: dict[str, Any]) -> None:
         """Report for all hosts of an event that they have deployed it."""
@@ -64,6 +78,13 @@ class Running:
             self.task.result()
         assert getter.done(), "no event"
         return getter.result()
+
+    async def change(self, tree: Tree) -> dict[str, Any]:
+        """Return the next event, which has one change, as that change with its project; report it."""
+        event = await self.event()
+        await asyncio.to_thread(tree.report, event)
+        (change,) = event["watcher"]["changes"]
+        return {"project": event["watcher"]["project"], "replayed": event["watcher"]["replayed"], **change}
 
     async def watching(self, tree: Tree) -> None:
         """Return when the source has seen a change of the project ``ready``, so its watch is open."""

@@ -26,10 +26,13 @@ from ansible_collections.watcher.config.plugins.module_utils._core.errors import
     WatcherError,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
-from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree, check_name
+from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree, check_name, check_path
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
 from ansible_collections.watcher.config.plugins.module_utils._core.parcel import Parcel, pack
-from ansible_collections.watcher.config.plugins.module_utils._core.result import task_result
+from ansible_collections.watcher.config.plugins.module_utils._core.restore import Restored
+from ansible_collections.watcher.config.plugins.module_utils._core.restored import publish_backup, sent_backup
+from ansible_collections.watcher.config.plugins.module_utils._core.restored import tell as tell_restored
+from ansible_collections.watcher.config.plugins.module_utils._core.result import published_result, task_result
 from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
 from ansible_collections.watcher.config.plugins.module_utils.module import CONNECTION
 from ansible_collections.watcher.config.plugins.modules.deploy import OPTIONS
@@ -53,7 +56,7 @@ class ActionModule(ConnectedAction, ActionBase):
             connection = Connection.from_options(self.options(self._variables).get)
             store = connect(connection)
             try:
-                return self._deploy(store, Tree(connection.prefix), arguments)
+                return self._asked(store, Tree(connection.prefix), arguments)
             finally:
                 store.close()
         except WatcherError as error:
@@ -69,7 +72,39 @@ class ActionModule(ConnectedAction, ActionBase):
                 raise InvalidError(f"{name} {arguments[name]!r} is not absolute; give an absolute path")
         for name in arguments["projects"] or ():
             check_name("project", name)
+        if arguments["restore"]:
+            check_path(arguments["restore"]["file"])
+            if len(arguments["projects"] or ()) != 1:
+                raise InvalidError("restore puts a file of one project back; name that project alone in projects")
+            if arguments["backups"] or arguments["confirm"]:
+                raise InvalidError("restore goes with neither backups nor confirm; leave them out")
         return arguments
+
+    def _asked(self, store: Any, tree: Tree, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do what the options ask for."""
+        if arguments["backups"]:
+            return {"changed": False, "projects": [], "backups": self._put(arguments, "backups")}
+        if not arguments["restore"]:
+            return self._deploy(store, tree, arguments)
+        answer, check = self._put(arguments, "restored"), self._task.check_mode
+        project, file = arguments["projects"][0], arguments["restore"]["file"]
+        said = {"project": project, "file": file, "published": 0}
+        if arguments["restore"]["publish"]:
+            backup, content = sent_backup(answer)
+            done = publish_backup(store, tree, arguments["host"], project, file, content, check=check)
+            result = {"projects": []} if check else self._deploy(store, tree, arguments)
+            said = {**said, "backup": backup.name, "published": 0 if check else done.revision}
+            return published_result(done, result, said, diff=self._task.diff)
+        restored, warnings = Restored.from_json(answer), []
+        if not check:
+            warnings = tell_restored(store, tree, restored, Spool(spool_folder()), by="playbook", version=VERSION)
+        result = task_result(Course([restored.outcome], warnings=warnings))
+        return {**result, "restored": {**said, "backup": restored.backup.name}}
+
+    def _put(self, arguments: dict[str, Any], answer: str) -> Any:
+        """Return the host's answer to a question that needs no parcel."""
+        names = (*HOST_PATHS, "host", "projects", "backups", "restore")
+        return self._answered(arguments["host"], {name: arguments[name] for name in names}, answer)
 
     def _deploy(self, store: Any, tree: Tree, arguments: dict[str, Any]) -> dict[str, Any]:
         controller = Controller(
@@ -103,21 +138,16 @@ class ActionModule(ConnectedAction, ActionBase):
         if len(packed) <= INLINE:
             sent["parcel"] = packed.decode()
         else:
-            sent["parcel_file"] = self._upload(packed)
+            sent["parcel_file"] = self.upload(packed)
+        return [Outcome.from_json(outcome) for outcome in self._answered(parcel.host, sent, "outcomes")]
+
+    def _answered(self, host: str, sent: dict[str, Any], answer: str) -> Any:
+        """Run the module on the host and return this part of its result."""
         result = self._execute_module("watcher.config.deploy", module_args=sent, task_vars=self._variables)
         if result.get("unreachable"):
             raise AnsibleConnectionFailure(result.get("msg", "unreachable"))
-        if "outcomes" not in result:
+        if answer not in result:
             said = [result.get(name) for name in ("msg", "exception", "module_stderr", "module_stdout")]
-            raise DeployError(
-                f"host {parcel.host}: {str(next(filter(None, said), 'the module gave no result')).strip()}"
-            )
-        return [Outcome.from_json(outcome) for outcome in result["outcomes"]]
-
-    def _upload(self, packed: bytes) -> str:
-        if not self._connection._shell.tmpdir:
-            self._make_tmp_path()
-        remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, "parcel"))
-        self._transfer_data(remote, packed)
-        self._fixup_perms2((self._connection._shell.tmpdir, remote))
-        return remote
+            why = str(next(filter(None, said), "the module gave no result")).strip()
+            raise DeployError(why if why.startswith(f"host {host}, ") else f"host {host}: {why}")
+        return result[answer]

@@ -87,6 +87,27 @@ options:
         path is looked up as M(ansible.builtin.copy) does, then in the current folder. O(files) wins where both name
         a path. Links to folders are refused.
     type: path
+  template:
+    description:
+      - Render the files of O(src) and O(files[].src) whose names end in C(.j2), as M(ansible.builtin.template) does,
+        once for each of O(hosts), and publish what comes out. Those of O(src) are published without the suffix,
+        those of O(files[].src) under their O(files[].path). Other files, and O(files[].content), are published as
+        they are.
+      - A template sees what this task would see if it ran for that host, which has to be in the inventory.
+        Facts, registered and set variables are those of that host, too; C(hostvars) has those of others.
+      - Relative paths are looked up as M(ansible.builtin.template) does, then as M(ansible.builtin.copy) does. All
+        files are read on the controller.
+      - If one of the templates cannot be rendered for one of the hosts, nothing is published for any.
+      - The policy field C(render) is something else. It has hosts render files that are published with the suffix
+        C(.j2), from values of the tree. A file named C(x.j2.j2) goes through both.
+    type: bool
+    default: false
+    version_added: 0.2.0
+  contents_file:
+    description:
+      - A file with what the controller has rendered; not for playbooks.
+    type: path
+    version_added: 0.2.0
   purge:
     description:
       - Remove the files of the project that this task does not name.
@@ -118,6 +139,14 @@ EXAMPLES = r"""
     project: a.com
     hosts: "{{ groups['web'] }}"
     src: a.com/
+    purge: true
+
+- name: Publish a folder, with its *.j2 rendered for each host
+  watcher.config.project:
+    project: a.com
+    hosts: "{{ groups['web'] }}"
+    src: a.com/
+    template: true
     purge: true
 
 - name: Withdraw a project
@@ -161,9 +190,13 @@ hosts:
     - {host: web01, changed: true, revision: 1834, created: [/watcher/web01/a.com/config], updated: [], deleted: []}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.publishing import Request, publish_for_hosts
+from ..module_utils._core.keys import Tree
+from ..module_utils._core.publishing import Request, publish_for_hosts, read_contents
+from ..module_utils._core.store import Store
 from ..module_utils.connected import run_with_store
 from ..module_utils.module import CONNECTION
 
@@ -188,14 +221,23 @@ OPTIONS = {
     },
     "src": {"type": "path"},
     "purge": {"type": "bool", "default": False},
+    "template": {"type": "bool", "default": False},
+    "contents_file": {"type": "path"},
 }
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={**CONNECTION, **OPTIONS}, supports_check_mode=True)
-    request = Request(**{name: module.params[name] for name in OPTIONS}, check=module.check_mode, diff=module._diff)
-    run_with_store(module, lambda store, tree: publish_for_hosts(store, tree, request))
+    options = {name: module.params[name] for name in OPTIONS}
+    path = options.pop("contents_file")
+
+    def work(store: Store, tree: Tree) -> dict[str, Any]:
+        contents = read_contents(path) if path else None
+        request = Request(**options, check=module.check_mode, diff=module._diff, contents=contents)
+        return publish_for_hosts(store, tree, request)
+
+    run_with_store(module, work)
 
 
 if __name__ == "__main__":

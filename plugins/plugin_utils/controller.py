@@ -9,8 +9,11 @@ import os
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import WatcherError
 
 OPTIONS = ("endpoints", "prefix", "username", "password", "ca_cert", "client_cert", "client_key", "timeout")
 
@@ -27,7 +30,11 @@ class ConnectedAction(ActionBase):
         """Return the module's result."""
         super().run(tmp, task_vars)
         arguments = {**self._task.args, **self.options(task_vars or {})}
-        result: dict[str, Any] = self._execute_module(module_args=self.prepared(arguments), task_vars=task_vars)
+        try:
+            prepared = self.prepared(arguments, task_vars or {})
+            result: dict[str, Any] = self._execute_module(module_args=prepared, task_vars=task_vars)
+        except WatcherError as error:
+            raise AnsibleActionFail(str(error)) from error
         return result
 
     def options(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +49,15 @@ class ConnectedAction(ActionBase):
         found = {name: lookup.get_option(name) for name in OPTIONS}
         return {name: value for name, value in found.items() if value is not None}
 
-    def prepared(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments to hand to the module."""
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments to hand to the module; ``variables`` are those of the task."""
         return arguments
+
+    def upload(self, content: bytes) -> str:
+        """Return a temporary file, where the module runs, that holds a content; it goes with the task."""
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, "content"))
+        self._transfer_data(remote, content)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        return remote

@@ -47,7 +47,7 @@ def etcd() -> Iterator[EtcdServer]:
         machine = re.findall(r"^machine_address=(\S+)", tool("inventory"), re.MULTILINE)
         with EtcdServer(mutual=True, listen=machine) as server:
             server.enable_auth()
-            server.add_user("agent", PASSWORD, "/watcher/", "/watcher.status/", "/watcher.agents/")
+            server.add_user("agent", PASSWORD, "/watcher/", "/watcher.status/", "/watcher.agents/", "/services/")
             yield server
     finally:
         tool("down")

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.watcher.config.tests.agent_run import AgentRun
 from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 
@@ -83,6 +85,31 @@ def test_failed_after_command_rolls_back(site: Site, etcd: EtcdServer) -> None:
     assert (body["code"], body["state"], body["afterCmd"]["success"]) == (500, "rolledBack", False)
     status = json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher.status/web01/a.com"))
     assert status["state"] == "rolledBack" and status["revision"] < status["wantedRevision"]
+
+
+def test_a_run_does_not_wait_for_the_agents_pause(site: Site, etcd: EtcdServer) -> None:
+    """What the host's agent would try again in minutes is tried at once."""
+    healed = site.folder / "healed"
+    site.publish(watcher_policy=site.policy(afterCmd=f"test -e {healed}"))
+    agent = AgentRun(site.folder / "web01", site.endpoint)
+    for _unused in range(6):
+        assert agent.command("once").returncode == 1
+
+    def status() -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher.status/web01/a.com"))
+        return said
+
+    with agent:
+        agent.until(lambda: status()["attempts"] == 7, "the agent has tried at its start")
+        due = status()["nextTry"]
+        assert site.play(DEPLOY).returncode == 2
+        healed.touch()
+        assert site.ran(DEPLOY)["web01"]["changed"] == 1
+        assert (site.out() / "ngx.conf").read_text() == "one\n"
+        said = status()
+        assert (said["state"], said["by"], said["attempts"]) == ("deployed", "playbook", 9)
+        assert "nextTry" not in said
+        assert said["finishedAt"] < due
 
 
 def test_bad_input_is_named_and_hurts_nothing_else(site: Site, etcd: EtcdServer) -> None:

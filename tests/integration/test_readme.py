@@ -24,7 +24,7 @@ def tour() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## A tour of five minutes")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     return "\n".join(blocks)
 
 
@@ -68,5 +68,7 @@ def test_tour(tmp_path: Path) -> None:
     assert re.search(r"web01 +b.com +removed", done.stdout)
     assert "server { server_name agent.a.com; }" in done.stdout
     assert re.search(r"^a.com +deployed", done.stdout, re.MULTILINE)
+    after = done.stdout.partition("rolledBack")[2]
+    assert after.index("server 10.0.0.1:80;") < after.index("server 10.0.0.2:80;") < after.rindex("server 10.0.0.1:80;")
     assert re.search(r"c.com.*: policy field deployPath asks for '/etc/c.com'; this host allows", done.stdout)
     assert done.stdout.endswith("the end\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,14 @@ def unprivileged(act: Callable[[], object]) -> None:
     assert forked(become_nobody) == 0
 
 
+def let_in(folder: Path) -> None:
+    """Let other users through to a folder of a test, past pytest's own folders, which are root's alone."""
+    for path in (folder, *folder.parents):
+        if path == Path(tempfile.gettempdir()):
+            break
+        path.chmod(0o711)
+
+
 class Site:
     """Deploys projects of host web01 below a folder."""
 
@@ -101,11 +110,12 @@ class Site:
         diff: bool = False,
         rules: Rules | None = None,
         remember: bool = False,
+        retry: bool = False,
         **fields: Any,
     ) -> Outcome:
         """Deploy these files by a policy with these fields."""
         project = self.project(files, name=name, revision=revision, **fields)
-        options: dict[str, Any] = {"check": check, "diff": diff, "rules": rules, "remember": remember}
+        options: dict[str, Any] = {"check": check, "diff": diff, "rules": rules, "remember": remember, "retry": retry}
         return deploy(project, self.state, evidence=evidence, **options)
 
     def part(

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from . import VERSION
 from .alone import alone
@@ -38,6 +38,7 @@ from .reflector import Reflector
 from .settings import Settings
 from .snapshot import strays
 from .store import Batch, Listing, Store
+from .wishes import Wishes
 from .work import Work
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ class Agent:
         lanes = Lanes(
             self._store, self._tree, settings.host, self._mirror, self._state, settings.rules, force=settings.force
         )
-        self._work = Work(lanes, self._outlet, self._metrics, self._mirror, self._listed, dry_run=dry_run)
+        self._wishes = Wishes(settings.state_dir)
+        self._work = Work(lanes, self._outlet, self._metrics, self._mirror, self._listed, self._wishes, dry_run=dry_run)
+        self._watches = lanes.watches
         self._pool = Pool(self._work.run)
         self._stopping = threading.Event()
         self._suspects: set[tuple[bytes, int]] = set()
@@ -92,6 +95,7 @@ class Agent:
             if not self._dry_run:
                 services.enter_context(alone(self.settings.state_dir))
                 self._start(services)
+            self._watches.start(self._touch, self.compare)
             reader = threading.Thread(target=self._read, name="watcher-reader", daemon=True)
             reader.start()
             try:
@@ -101,15 +105,18 @@ class Agent:
                 self._stop()
         return 0
 
-    def once(self) -> list[Outcome]:
-        """Bring the host up to date and return what came of it, by project; raise StoreError when etcd is away."""
+    def once(self, only: Collection[str] | None = None) -> list[Outcome]:
+        """Bring the host up to date and return what came of it, by project; raise StoreError when etcd is away.
+
+        With ``only`` nothing but these projects is looked at.
+        """
         with contextlib.ExitStack() as services:
             if not self._dry_run:
                 services.enter_context(alone(self.settings.state_dir))
                 self._outlet.start(sending=False)
                 services.callback(self._outlet.close)
-            self._work.retrying = False
-            self._take(self._store.list(self._tree.host(self.settings.host)))
+            self._work.once()
+            self._take(self._store.list(self._tree.host(self.settings.host)), only)
             self._pool.drain()
             if not self._dry_run:
                 self._outlet.flush()
@@ -118,6 +125,10 @@ class Agent:
     def compare(self) -> None:
         """Read the whole tree again and compare everything with it, from any thread."""
         self._reflector.restart()
+
+    def retry(self) -> None:
+        """Try now what `watcher retry` has asked for, from any thread."""
+        self._touch(self._wishes.take(), 0)
 
     def close(self) -> None:
         """Close the connection to the store."""
@@ -213,6 +224,7 @@ class Agent:
     def _stop(self) -> None:
         self._stopping.set()
         self._reflector.close()
+        self._watches.close()
         for name in self._pool.close(GRACE):
             logger.warning("project %s is still being deployed; the next start finishes or undoes it", name)
 
@@ -233,19 +245,25 @@ class Agent:
                 self._reflector.restart()
             self._stopping.wait(PAUSE)
 
-    def _take(self, item: Listing | Batch) -> None:
+    def _take(self, item: Listing | Batch, only: Collection[str] | None = None) -> None:
         if isinstance(item, Batch):
             self._pool.wake(*self._mirror.take_batch(item))
             self._warn(event.key for event in item.events if not event.deleted)
             return
         self._outlet.forget()  # before anybody deploys from this listing
         names = self._mirror.take_listing(item, self._remembered())
+        self._watches.forget()
         self._outlet.forget()  # and what was told meanwhile, as of the one before
         self._listed.set()
         logger.info("%d projects at revision %d", len(names), item.revision)
-        self._pool.wake(*sorted(names))
+        self._pool.wake(*sorted(names if only is None else names.intersection(only)))
         self._big = True
         self._warn(entry.key for entry in item.items)
+
+    def _touch(self, names: Collection[str], revision: int) -> None:
+        """Have these projects looked at, because what they watch changed at a revision, from any thread."""
+        self._mirror.touch(names, revision)
+        self._pool.wake(*names)
 
     def _warn(self, keys: Iterable[bytes]) -> None:
         """Log the keys that belong to no project by name; those of a project are in its outcome."""

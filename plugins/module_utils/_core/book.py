@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from . import disk
 from .errors import DeployError, InvalidError
+from .failpoints import reach
 from .model import Ledger, Place
 from .records import Page, decoded, difference, encoded
 
@@ -52,6 +53,7 @@ class Book:
         """Use the folder of a project, which need not be there yet."""
         self._folder = folder
         self._base, self._log = os.path.join(folder, BASE), os.path.join(folder, LOG)
+        self._new = self._base + ".new"  # a base that is not complete
         self._guard = threading.Lock()
         self._page: Page | None = None
         self._news: list[
@@ -60,6 +62,7 @@ class Book:
         self._token = ""  # which log continues the base
         self._end = 0  # bytes of the log that count
         self._seen = (_Seen(), _Seen())
+        self._tidy = False  # whether what a process that was killed may have left is away
 
     def _forget(self) -> None:
         self._page, self._token, self._end, self._seen = None, "", 0, (_Seen(), _Seen())
@@ -111,6 +114,10 @@ class Book:
                 raise
 
     def _save(self, page: Page, change: dict[str, Any], durable: bool) -> None:
+        if not self._tidy:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._new)
+            self._tidy = True
         if not change:
             return
         line = json.dumps(change).encode() + b"\n"
@@ -132,6 +139,7 @@ class Book:
             try:
                 if os.pwrite(fd, data, self._end) != len(data):
                     raise OSError(None, "No space left on device", self._log)
+                reach("ledger.written")
                 if durable:
                     os.fdatasync(fd)
             except OSError:
@@ -149,13 +157,15 @@ class Book:
     def _rewrite(self, page: Page) -> None:
         """Write a new base, after which the log means nothing."""
         token = secrets.token_hex(8)
-        with open(self._base + ".new", "w", encoding="utf-8", errors="backslashreplace") as stream:
+        with open(self._new, "w", encoding="utf-8", errors="backslashreplace") as stream:
             os.fchmod(stream.fileno(), 0o600)
             stream.write(json.dumps({"log": token, **encoded(page.ledger())}, ensure_ascii=False))
             stream.flush()
             os.fsync(stream.fileno())
             seen = _Seen.of(os.fstat(stream.fileno()))
-        os.replace(self._base + ".new", self._base)
+        reach("ledger.new")
+        os.replace(self._new, self._base)
+        reach("ledger.replaced")
         disk.sync(self._folder)
         self._page, self._token, self._end, self._seen = page, token, 0, (seen, self._seen[1])
 

@@ -90,6 +90,9 @@ def _projects(settings: Settings, store: Store, listing: Listing) -> Generator[F
     for preview in previews(settings, store, listing):
         names.append(preview.project)
         yield Finding(OK if preview.good else FAIL, f"project {preview.project}", str(preview))
+        if preview.policy is not None and preview.policy.watch and not preview.policy.render:
+            why = "policy field watch has no effect for this host without render: true; leave it out, or add that"
+            yield Finding(WARN, f"project {preview.project}", why)
     return names
 
 

@@ -21,20 +21,25 @@ from .exits import AWAY, BUG, ILL, KILLED, WRONG
 
 PROGRAM = "watcher"
 CONFIG = "/etc/watcher/watcher.ini"  # as settings has it; a test holds them together
-COMMANDS = ("run", "once", "check", "status", "doctor")
+COMMANDS = ("run", "once", "retry", "check", "status", "doctor", "backups", "restore")
+TAKES = {"retry": (0, 1000), "backups": (0, 2), "restore": (2, 3)}  # how many names may follow
 EPILOG = """\
 commands:
   run      keep this host at what the tree says, until SIGTERM; SIGHUP compares everything
   once     bring this host up to date and end
+  retry    try the projects that failed at once, or those that are named: retry [PROJECT ...]
   check    say whether the INI file, etcd and the tree's projects fit together
   status   show what is deployed, and what is not and since when; etcd is not needed
   doctor   look at everything that an operator would look at first
+  backups  list the backups of a project's files: backups [PROJECT [FILE]]
+  restore  put a backup back, the newest or the one that is named: restore PROJECT FILE [BACKUP];
+           it stays until the file is published anew, or is itself published with --publish
 
 exit codes:
   0  all is well
   1  a deployment failed or is pending, or something is not as it should be
-  2  the command line or the INI file is wrong
-  3  etcd is away (once and check; run waits for it)
+  2  the command line or the INI file is wrong, or names a project that is unknown
+  3  etcd is away (once, check, --publish, and retry without an agent; run waits for it)
 """
 
 
@@ -61,21 +66,28 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        usage="%(prog)s [--config PATH] [--dry-run] [--json] [--version] " + " | ".join(COMMANDS),
+        usage="%(prog)s [--config PATH] [--dry-run] [--json] [--publish] [--version] COMMAND [NAME ...]",
         description="Makes the files of this host what the tree in etcd says.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what a command is about")
     parser.add_argument("--config", metavar="PATH", default=CONFIG, help="the INI file (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="run, once: only say what would be done")
-    parser.add_argument("--json", action="store_true", help="status: for programs")
+    parser.add_argument("--json", action="store_true", help="status, backups: for programs")
+    parser.add_argument("--publish", action="store_true", help="restore: put it into the tree")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     options = parser.parse_args(arguments)
     if options.dry_run and options.command not in ("run", "once"):
-        parser.error(f"--dry-run has no meaning for {options.command}, which changes nothing anyway")
-    if options.json and options.command != "status":
-        parser.error(f"--json has no meaning for {options.command}, only for status")
+        parser.error(f"--dry-run has no meaning for {options.command}, only for run and once")
+    if options.json and options.command not in ("status", "backups"):
+        parser.error(f"--json has no meaning for {options.command}, only for status and backups")
+    if options.publish and options.command != "restore":
+        parser.error(f"--publish has no meaning for {options.command}, only for restore")
+    least, most = TAKES.get(options.command, (0, 0))
+    if not least <= len(options.names) <= most:
+        parser.error(f"{options.command} takes {least} to {most} names, not {len(options.names)}; see --help")
     return options
 
 

@@ -12,3 +12,8 @@ def timestamp(seconds: float | None = None) -> str:
     """Return a time since the epoch, by default now, as statuses and callbacks spell it: UTC, milliseconds."""
     when = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> float:
+    """Return the seconds since the epoch of a timestamp; raise ValueError for another text."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

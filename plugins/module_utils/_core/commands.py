@@ -11,17 +11,18 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Callable
 
-from . import logs, standing
+from . import standing
+from .console import agent_of, say, settings_of
 from .exits import ILL, KILLED, WELL
 from .finding import Finding, exit_code
 from .ledger import State
 from .settings import Settings
+from .wishes import SIGNAL as RETRY
 
 if TYPE_CHECKING:  # what few commands need is loaded by them: status is asked for often
     from .agent import Agent
@@ -31,17 +32,8 @@ logger = logging.getLogger(__name__)
 GOOD = ("deployed", "removed", "unknown")  # states of an outcome that leave nothing to do
 
 
-def say(text: str) -> None:
-    """Print one line; who reads may go away, the exit code counts all the same."""
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _run(options: argparse.Namespace) -> int:
-    agent = _agent(options)
+    agent = agent_of(settings_of(options), dry_run=options.dry_run)
     stop = threading.Event()
     try:
         _heed_signals(agent, stop)
@@ -50,32 +42,14 @@ def _run(options: argparse.Namespace) -> int:
         agent.close()
 
 
-def _agent(options: argparse.Namespace) -> Agent:
-    """Return the agent of an INI file."""
-    settings = _settings(options)
-    from .wire import load_grpc
-
-    load_grpc(forks=True)  # before anybody else loads it
-    from .agent import Agent
-
-    return Agent(settings, dry_run=options.dry_run)
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    """Return what an INI file says, with the log where that says; a dry run does not even write a log file."""
-    settings = Settings.load(options.config)
-    logs.setup(None if options.dry_run else settings.logs)
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
-    return settings
-
-
 def _heed_signals(agent: Agent, stop: threading.Event) -> None:
-    """Let SIGTERM and SIGINT set ``stop``, and end the process the second time; SIGHUP compares everything.
+    """Let SIGTERM and SIGINT set ``stop``, and end the process the second time.
 
+    SIGHUP compares everything; SIGUSR1 tries what `watcher retry` has asked for.
     A thread acts on them: a handler may interrupt the very code whose locks it would need.
     """
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    wishes: dict[int, Callable[[], None]] = {signal.SIGHUP: agent.compare, RETRY: agent.retry}
 
     def note(number: int, _frame: FrameType | None) -> None:
         arrived.put(number)  # which may be done at any point of a program
@@ -83,25 +57,25 @@ def _heed_signals(agent: Agent, stop: threading.Event) -> None:
     def act() -> None:
         while True:
             number = arrived.get()
-            if number == signal.SIGHUP:
+            if number in wishes:
                 try:
-                    agent.compare()
+                    wishes[number]()
                 except Exception:  # whatever it is: who asks for the end must still be heard
-                    logger.exception("an error of this program; nothing was compared")
+                    logger.exception("an error of this program; nothing was done")
             elif stop.is_set():
                 os._exit(KILLED + number)
             else:
                 stop.set()
 
     threading.Thread(target=act, name="watcher-signals", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, *wishes):
         signal.signal(number, note)
 
 
 def _once(options: argparse.Namespace) -> int:
     if options.dry_run:
-        return _previews(_settings(options))
-    agent = _agent(options)
+        return _previews(settings_of(options))
+    agent = agent_of(settings_of(options), dry_run=options.dry_run)
     try:
         outcomes = agent.once()
     finally:
@@ -175,10 +149,31 @@ def _status(options: argparse.Namespace) -> int:
     return WELL if all(project.settled for project in projects) else ILL
 
 
+def _retry(options: argparse.Namespace) -> int:
+    from .retrying import retry
+
+    return retry(options)
+
+
+def _backups(options: argparse.Namespace) -> int:
+    from .restoring import backups
+
+    return backups(options)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from .restoring import restore
+
+    return restore(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {  # by the names that the command line has
     "run": _run,
     "once": _once,
+    "retry": _retry,
     "check": _check,
     "status": _status,
     "doctor": _doctor,
+    "backups": _backups,
+    "restore": _restore,
 }

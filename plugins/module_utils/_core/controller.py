@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A deployment steered from a controller: read the tree, let the host work, answer its questions, tell others.
+"""A deployment steered from a controller: read the tree, render, let the host work, answer its questions, tell others.
 
 The host gets digests first and asks for the contents it lacks, unless all of them are little.
 It also asks where a removal needs evidence from the tree's history, and where it has seen a
@@ -19,6 +19,7 @@ from .keys import Tree, is_name
 from .model import Outcome, Project
 from .parcel import Parcel
 from .plan import Evidence
+from .rendering import Rendering
 from .report import callback_body, removed, unreachable, write_status
 from .snapshot import projects as read_projects
 from .snapshot import strays
@@ -55,6 +56,11 @@ class Controller:
     confirm: bool = False
     course: Course = field(default_factory=Course, init=False)  # so far, should `send` raise
     _vouched: set[str] = field(default_factory=set, init=False)  # projects whose removals were looked up
+    _rendering: Rendering = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Render with what the same store has."""
+        self._rendering = Rendering(self.store, self.tree)
 
     def run(self) -> Course:
         """Return what came of it; raise StoreError when the tree cannot be read, and what the first `send` raises."""
@@ -88,6 +94,8 @@ class Controller:
         self._vouched.clear()
         if self.names is not None:
             found = {name: project for name, project in found.items() if name in self.names}
+        found = {name: self._rendering.of(project) for name, project in found.items()}
+        self.course.newest.update({name: project.newest for name, project in found.items()})
         parcel = Parcel(
             self.host, listing.revision, listing.cluster_id, list(found.values()), self.names, {}, self.confirm
         )

@@ -6,36 +6,28 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from . import journal
 from .command import Account
-from .errors import DeployError, WatcherError
+from .errors import DeployError, WatcherError, reason
+from .failpoints import reach
 from .hooks import Hooks
-from .journal import doing
+from .journal import doing, told
 from .ledger import State
-from .model import Ledger, Outcome, Owned, Project
+from .model import CommandResult, Ledger, Outcome, Project
 from .outcomes import Words, needed
-from .plan import Evidence, Plan, Sight, acting_policy, make_plan, renewed
+from .plan import Evidence, Plan, Sight, acting_policy, cut, make_plan, owned_by, renewed, with_restored
 from .policy import Policy
+from .recovery import interrupted, recovered
 from .rules import Rules
 from .sight import attributes_of, look
 from .steps import Attributes
-from .transaction import Transaction
+from .transaction import Transaction, feasible
 
 FAILURES = (WatcherError, OSError, UnicodeError)
-
-
-def reason(error: BaseException) -> str:
-    """Return what to say of one of the `FAILURES`."""
-    if isinstance(error, OSError):
-        return f"{error.strerror} ({error.filename})"
-    if isinstance(error, UnicodeError):  # a locale that is not UTF-8
-        return f"this host cannot spell a file name: {error}"
-    return str(error)
+NOT_RUN = CommandResult()
 
 
 class Deployment:
@@ -57,9 +49,15 @@ class Deployment:
         """Return the folder in which checkCmd sees the project."""
         return self.state.folder(self.project.name) + "/staged"
 
+    @property
+    def _kept_root(self) -> str:
+        """Return the deploy path that stays although it may be empty; none of a project that is gone."""
+        return self.policy.deploy_path if self.policy and self.project.exists else ""
+
     def begin(self, ledger: Ledger) -> None:
         """Take the ledger; to carry anything out the project must be locked since before it was read."""
         self.ledger = self.stored = ledger
+        self.words.begin(ledger)
 
     def failed(self, error: BaseException) -> Outcome:
         """Return the outcome of one of the `FAILURES` before anything was begun."""
@@ -85,18 +83,10 @@ class Deployment:
             return self._given_up(self.failed(error), self.stored)
 
     def _recover(self) -> None:
-        """Undo what a deployment that was killed left half done; its commands stay owed."""
-        if not self.ledger.journal:
-            return
-        shutil.rmtree(self._staged, ignore_errors=True)
-        if self.ledger.done:
-            left = tuple(journal.clean(self.ledger.journal))
-            self._save(replace(self.ledger, journal=left, done=bool(left)))
-            return
-        problems = journal.undo(self.ledger.journal)
-        if problems:
-            raise DeployError(f"an interrupted deployment could not be undone: {'; '.join(problems)}")
-        self._save(replace(self.ledger, journal=(), claims=()))
+        """End what a deployment that was killed left half done."""
+        if interrupted(self.ledger):
+            self._save(recovered(self.ledger, self._staged, self._kept_root))
+            reach("recover.recorded")
 
     def _judge(self) -> None:
         """Find out which policy acts; DeployError when this host does not allow it, or lacks what it names."""
@@ -112,9 +102,10 @@ class Deployment:
             self.attributes = attributes_of(policy)
 
     def _plan(self, sight: Sight) -> Plan:
+        self.project = with_restored(self.project, self.ledger, sight.found)
         if self._claims(sight):
             sight = replace(sight, taken=self.state.taken(self.project.name, set(sight.real.values())))
-        return make_plan(self.project, self.ledger, sight, self.attributes, self.evidence)
+        return feasible(make_plan(self.project, self.ledger, sight, self.attributes, self.evidence), self.project)
 
     def _claims(self, sight: Sight) -> bool:
         """Return whether places are wanted that are not ours yet."""
@@ -130,6 +121,7 @@ class Deployment:
                 return self._turned_down(plan, needs)
             if not plan.steps and self.ledger.owed is None:
                 self._save(self._settled(plan, plan.policy, owed=None))
+                reach("settled.recorded")
                 return self.words.described(plan, self.ledger, self.policy)
             work = Transaction(
                 plan.policy,
@@ -142,6 +134,7 @@ class Deployment:
             changed = sorted({*[step.path for step in plan.steps], *(self.ledger.owed or ())})
             self.words.show(plan)
             self._begin(plan.policy, work, changed)
+            reach("begin.recorded")
         return self._execute(plan, plan.policy, work, changed)
 
     def _turned_down(self, plan: Plan, needs: Sequence[str]) -> Outcome:
@@ -165,9 +158,12 @@ class Deployment:
                 self.ledger,
                 claims=tuple(place for place in wanted if place not in self.ledger.files),
                 journal=tuple(work.moves),
+                done=False,
                 owed=changed,
                 policy=self.ledger.policy or policy.to_data(),
                 observed=self.project.revision,
+                attempts=self.words.failures,
+                due="",
             )
         )
 
@@ -176,15 +172,19 @@ class Deployment:
         try:
             work.stage()
             self._note_staged(policy)
+            reach("stage.recorded")
             kept = [path for root, path in plan.keep if root == policy.deploy_path]
             hooks.run_check(self._staged, kept)
+            reach("check.done")
             hooks.run_before()
+            reach("before.done")
             work.back_up()
             work.swap()
         except DeployError as error:
-            return self._undone(plan, hooks, work, "failed", str(error), work.undo())
+            return self._undone(plan, hooks, work, "failed", str(error), self._undo(work))
         try:
             hooks.run_after()
+            reach("after.done")
         except DeployError as error:
             if plan.steps and policy.on_failure == "rollback":
                 return self._roll_back(plan, hooks, work, str(error))
@@ -197,36 +197,56 @@ class Deployment:
         if policy.commands:
             self._store(replace(self.stored, staged=self.project.revision), durable=False)
 
+    def _undo(self, work: Transaction) -> list[str]:
+        reach("undo.begin")
+        problems = work.undo()
+        reach("undo.done")
+        return problems
+
     def _undone(
-        self, plan: Plan, hooks: Hooks, work: Transaction, state: str, why: str, problems: Sequence[str]
+        self,
+        plan: Plan,
+        hooks: Hooks,
+        work: Transaction,
+        state: str,
+        why: str,
+        problems: Sequence[str],
+        again: CommandResult = NOT_RUN,
     ) -> Outcome:
-        """End a deployment whose files were brought back."""
+        """End a deployment whose files were brought back, after which afterCmd may have been run ``again``."""
         left = self.stored if problems else self.ledger  # what could not be undone is tried again the next time
-        why += f"; AND THE OLD FILES COULD NOT ALL BE RESTORED: {'; '.join(problems)}" if problems else ""
+        if problems:
+            why += f"; {told(problems)}"
+        elif work.swapped:
+            why += f"; the previous files are back ({work.swapped} restored)"
+        if again != NOT_RUN:
+            second = f", but it failed again: {again.problem}" if again.problem else " and it succeeded"
+            why += f"; afterCmd was run once more{second}"
         described = self.words.described(plan, self.ledger, self.policy)
         outcome = self.words.ended(described, hooks, state, why, self.ledger.settled)
         staged = self.project.revision if work.staged else self.ledger.staged
-        return self._given_up(outcome, replace(self.ledger, claims=left.claims, journal=left.journal, staged=staged))
+        return self._given_up(outcome, replace(left, staged=staged))
 
     def _roll_back(self, plan: Plan, hooks: Hooks, work: Transaction, why: str) -> Outcome:
-        problems = work.undo()
+        problems = self._undo(work)
         again = hooks.run_after_again(self.ledger.settled)
-        second = f", but it failed again: {again.problem}" if again.problem else " and it succeeded"
-        files = "" if problems else "; the previous files are back"
-        why = f"{why}{files}; afterCmd was run once more{second}"
-        return self._undone(plan, hooks, work, "failed" if problems else "rolledBack", why, problems)
+        reach("again.done")
+        owed = self.stored.owed if again.problem and self.ledger.files else None  # by the files that came back
+        self.ledger = replace(self.ledger, owed=owed)
+        return self._undone(plan, hooks, work, "failed" if problems else "rolledBack", why, problems, again)
 
     def _given_up(self, outcome: Outcome, ledger: Ledger) -> Outcome:
         """Note a failure after which the ledger says what it said before, so far as it is known."""
         try:
             self._save(self.words.noted(ledger, outcome))
+            reach("failure.recorded")
         except DeployError as error:
             return outcome if str(error) in outcome.msg else replace(outcome, msg=f"{outcome.msg}; and {error}")
         return outcome
 
     def _settled(self, plan: Plan, policy: Policy, owed: Sequence[str] | None) -> Ledger:
         """Return what is true now: the files that are ours, and whether their commands are still owed."""
-        mine = {(policy.deploy_path, path): Owned(file.digest) for path, file in self.project.files.items()}
+        mine = {(policy.deploy_path, path): owned for path, owned in owned_by(self.project).items()}
         revision = self.project.revision
         ledger = self.ledger.well() if owed is None else self.ledger
         return replace(
@@ -244,14 +264,23 @@ class Deployment:
 
     def _keep(self, plan: Plan, hooks: Hooks, work: Transaction, state: str, why: str, settled: Ledger) -> Outcome:
         """End a deployment whose new files stay: once that is written down, nothing undoes them any more."""
+        plan = replace(plan, notes=cut([*plan.notes, *work.notes]))
         described = self.words.described(plan, self.ledger, self.policy, backups=work.backups)
         outcome = self.words.ended(described, hooks, state, why, settled.settled)
         settled = self.words.noted(settled, outcome)
-        self._save(replace(settled, journal=self.stored.journal, done=True, folders=tuple(work.folders)))
-        left = work.finish(self.policy.deploy_path if self.policy and self.project.exists else "")
+        try:
+            self._save(replace(settled, journal=self.stored.journal, done=True, folders=tuple(work.folders)))
+        except DeployError as error:
+            if not plan.steps:
+                raise
+            return self._roll_back(plan, hooks, work, str(error))
+        reach("kept.recorded")
+        left = work.finish(self._kept_root)
+        reach("finish.swept")
         cleaned = replace(settled, folders=tuple(left), journal=tuple(work.moves), done=bool(work.moves))
         with contextlib.suppress(DeployError):  # then the next deployment looks for temporary files once more
             self._save(cleaned, durable=False)
+        reach("finish.recorded")
         return outcome
 
     def _save(self, ledger: Ledger, *, durable: bool = True) -> None:

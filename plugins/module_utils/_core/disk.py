@@ -16,9 +16,11 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from . import xattrs
+from .failpoints import reach
 from .model import Found, Place
 
 FILE_MODE = 0o644  # of a new file when the policy says nothing
@@ -26,23 +28,31 @@ FOLDER_MODE = 0o755  # of a folder that we make when the policy says nothing
 TEMPORARY = ".watcher-"  # how the names of our temporary files begin
 _CHUNK = 1 << 20  # bytes read at a time
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a fifo must not stop us
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a fifo must not stop us
 
 
 @dataclass(frozen=True)
 class Owner:
-    """User id, group id and mode to give; None leaves what the system gives."""
+    """User id, group id, mode and extended attributes to give; None leaves what the system gives."""
 
     uid: int | None = None
     gid: int | None = None
     mode: int | None = None
+    extended: Mapping[str, bytes] | None = None
+
+    def fits(self, status: os.stat_result) -> bool:
+        """Return whether a file has owner, group and mode already."""
+        pairs = ((self.uid, status.st_uid), (self.gid, status.st_gid), (self.mode, stat.S_IMODE(status.st_mode)))
+        return all(wanted is None or wanted == present for wanted, present in pairs)
 
     def give(self, fd: int) -> None:
         """Set them on an open file or folder."""
         if self.uid is not None or self.gid is not None:
             os.fchown(fd, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        listed = self.extended is None or xattrs.give(fd, self.extended)
         if self.mode is not None:  # after fchown, which clears the set-id bits
-            os.fchmod(fd, self.mode)
+            # The group's bits are the most that an access control list allows anybody: without it, nobody gets them.
+            os.fchmod(fd, self.mode if listed else self.mode & ~stat.S_IRWXG)
 
 
 @contextlib.contextmanager
@@ -78,9 +88,31 @@ def parent(place: Place) -> Iterator[tuple[int, str]]:
         yield fd, name
 
 
+@contextlib.contextmanager
+def _file(place: Place) -> Iterator[int]:
+    with parent(place) as (above, name):
+        fd = os.open(name, READ, dir_fd=above)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
 def sync(path: str) -> None:
     """Make durable what a folder holds."""
     with folder(path, "") as fd:
+        os.fsync(fd)
+
+
+def sync_folder(place: Place) -> None:
+    """Make durable what a folder below a deploy path holds, unless it is gone."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), folder(*place) as fd:
+        os.fsync(fd)
+
+
+def sync_file(place: Place) -> None:
+    """Make durable the owner, mode and content of a regular file."""
+    with _file(place) as fd:
         os.fsync(fd)
 
 
@@ -91,14 +123,23 @@ def make_folder(place: Place, owner: Owner) -> bool:
             os.mkdir(name, 0o700, dir_fd=fd)
         except FileExistsError:
             return False
+        reach("folder.made")
         try:
+            given = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode & stat.S_ISGID  # a group that is handed on
+            give_folder(place, Owner(owner.uid, owner.gid, FOLDER_MODE | given if owner.mode is None else owner.mode))
             os.fsync(fd)
-            with folder(*place) as made:
-                Owner(owner.uid, owner.gid, FOLDER_MODE if owner.mode is None else owner.mode).give(made)
         except OSError:
             os.rmdir(name, dir_fd=fd)
             raise
+    reach("folder.done")
     return True
+
+
+def give_folder(place: Place, owner: Owner) -> None:
+    """Set owner and mode of a folder, durably."""
+    with folder(*place) as fd:
+        owner.give(fd)
+        os.fsync(fd)
 
 
 @contextlib.contextmanager
@@ -169,20 +210,17 @@ def _inspect(parent_fd: int, name: str, place: Place) -> Found:
         kind = "folder" if is_folder else "device, pipe or socket"
         reason = f"{'/'.join(place)} is a {kind}; move it out of the way"
         return Found("folder" if is_folder else "other", "", *facts, reason=reason)
-    fd = os.open(name, _FILE, dir_fd=parent_fd)
-    try:
-        digest = hashlib.sha256()
-        while chunk := os.read(fd, min(status.st_size + 1, _CHUNK)):
+    digest = hashlib.sha256()
+    with open(os.open(name, READ, dir_fd=parent_fd), "rb", buffering=0) as stream:
+        while chunk := stream.read(min(status.st_size + 1, _CHUNK)):
             digest.update(chunk)
-    finally:
-        os.close(fd)
-    return Found("file", "sha256:" + digest.hexdigest(), *facts)
+    return Found("file", "sha256:" + digest.hexdigest(), *facts, shared=status.st_nlink > 1)
 
 
 def read(place: Place, limit: int = -1) -> bytes:
     """Return the content of a regular file, at most ``limit`` bytes of it; no link is followed."""
     with parent(place) as (fd, name):
-        file = os.open(name, _FILE, dir_fd=fd)
+        file = os.open(name, READ, dir_fd=fd)
     with open(file, "rb") as stream:
         return stream.read(limit)
 
@@ -192,18 +230,25 @@ def temporary() -> str:
     return TEMPORARY + secrets.token_hex(6)
 
 
+def fill(fd: int, content: bytes) -> None:
+    """Write all of a content to an open file."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
 def create(folder_fd: int, name: str, content: bytes, owner: Owner) -> int:
     """Make a new file, with its owner and mode, and return it open: fsync makes it durable. The name must be free."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
+    reach("file.created")
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        fill(fd, content)
         owner.give(fd)
     except BaseException:
         os.close(fd)
         raise
+    reach("file.written")
     return fd
 
 
@@ -216,42 +261,12 @@ def write(folder_fd: int, name: str, content: bytes, owner: Owner) -> None:
         os.close(fd)
 
 
-def set_aside(folder_fd: int, name: str, aside: str) -> None:
-    """Give a file a second name, so that it can come back as it was."""
-    try:
-        os.link(name, aside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-    except OSError as error:  # a file system without hard links
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        copy(folder_fd, name, folder_fd, aside)
-
-
-def copy(from_fd: int, name: str, to_fd: int, to_name: str) -> None:
-    """Copy a file, or a symbolic link as a link, with owner, mode and times; the new name must be free."""
-    status = os.stat(name, dir_fd=from_fd, follow_symlinks=False)
-    if stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(name, dir_fd=from_fd), to_name, dir_fd=to_fd)
-        return
-    with open(os.open(name, _FILE, dir_fd=from_fd), "rb") as source:
-        content = source.read()
-    write(to_fd, to_name, content, _same_owner(status))
-    os.utime(to_name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=to_fd, follow_symlinks=False)
-
-
-def _same_owner(status: os.stat_result) -> Owner:
-    """Return what to give a copy: its owner too, where we may (only root may give files away)."""
-    may = os.geteuid() == 0
-    return Owner(status.st_uid if may else None, status.st_gid if may else None, stat.S_IMODE(status.st_mode))
-
-
 def give(place: Place, owner: Owner) -> None:
-    """Set owner and mode of a regular file."""
-    with parent(place) as (fd, name):
-        file = os.open(name, _FILE, dir_fd=fd)
-        try:
-            owner.give(file)
-        finally:
-            os.close(file)
+    """Set owner and mode of a regular file that has no other name: what that is, and where, is not ours to know."""
+    with _file(place) as fd:
+        if os.fstat(fd).st_nlink > 1:
+            raise OSError(errno.EMLINK, "it has another name (a hard link) that would change with it")
+        owner.give(fd)
 
 
 def exists(folder_fd: int, name: str) -> bool:
@@ -270,13 +285,12 @@ def remove(folder_fd: int, name: str) -> None:
 
 
 def remove_folder(place: Place) -> bool:
-    """Remove a folder if it is empty; return whether it is gone now."""
+    """Remove a folder, durably, if it is empty; return whether it is gone now."""
     try:
-        if not place[1]:
-            os.rmdir(place[0])
-            return True
-        with parent(place) as (fd, name):
+        with parent(place) if place[1] else _above(place[0]) as (fd, name):
             os.rmdir(name, dir_fd=fd)
+            reach("folder.removed")
+            os.fsync(fd)
     except FileNotFoundError:
         return True
     except OSError as error:

@@ -53,3 +53,12 @@ class ConflictError(StoreError):
 
 class DeniedError(StoreError):
     """The store, or TLS, turned this client away."""
+
+
+def reason(error: BaseException) -> str:
+    """Return what to say of an error of this tree, of the operating system or of a file name's spelling."""
+    if isinstance(error, OSError):
+        return f"{error.strerror} ({error.filename})"
+    if isinstance(error, UnicodeError):  # a locale that is not UTF-8
+        return f"this host cannot spell a file name: {error}"
+    return str(error)

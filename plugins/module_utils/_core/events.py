@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .changes import OWED, UNKNOWN, Change, Mark, Owner
+from .changes import OWED, UNKNOWN, Change, Mark
 from .payload import event
+from .prefixes import Owner
 from .reflector import Position
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,11 @@ class _Group:
     owed: frozenset[str] = frozenset()
     tries: int = 0
     rest: float = 0.0
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether a restart has to begin at the position ``before``."""
+        return any(not change.beside for host, change in self.changes.items() if host not in self.owed)
 
     def add(self, change: Change, now: float) -> None:
         if self.rest:  # what is new need not wait for what is tried again
@@ -178,17 +184,22 @@ class Events:
     def saved(self) -> tuple[Position, dict[Owner, Mark]] | None:
         """Return from where, and with what known, nothing is lost that is not done with; None for the beginning.
 
-        A host that never reports does not hold the position back: it is known as owed.
+        A host that never reports does not hold the position back: it is known as owed. So is one whose
+        change is in no order with the position.
         """
         self.unsaved = False
         groups = [*self._waiting.values(), *(handed.group for handed in self._handed.values())]
-        fresh = (group for group in groups if group.changes.keys() - group.owed)
+        fresh = (group for group in groups if group.fresh)
         oldest = min(fresh, key=lambda group: group.turn, default=None)
         position = oldest.before if oldest else self.position
         if position is None:
             return None
         marks = {
-            (change.project, host): OWED if host in group.owed else UNKNOWN
+            (change.project, host): (OWED[0], change.revision)
+            if change.beside
+            else OWED
+            if host in group.owed
+            else UNKNOWN
             for group in groups
             for host, change in group.changes.items()
         }

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from .errors import CompactedError, InvalidError, StoreError
 from .keys import Tree
+from .render import target
 from .store import Batch, Store
 
 WAIT = 5.0  # seconds for the history of one project to arrive
@@ -64,11 +65,14 @@ class _Search:
                 key = self._tree.parse(event.key)
             except InvalidError:
                 continue
-            if key is not None and key.path in self._paths:
+            path = key.path if key is not None else None
+            if path is not None and path not in self._paths:  # a host knows what a template has made
+                path = target(path)
+            if path in self._paths:
                 if event.deleted:
-                    self._removed[key.path] = event.revision
+                    self._removed[path] = event.revision
                 else:
-                    self._removed.pop(key.path, None)
+                    self._removed.pop(path, None)
 
     @property
     def complete(self) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import command
 from .command import Account
 from .errors import DeployError
+from .failpoints import reach
 from .journal import doing
 from .model import CommandResult, Project
 from .policy import Policy
@@ -51,7 +53,9 @@ class Hooks:
                 if self._account is not None:
                     _hand_over(folder, self._account)
                 line = self._policy.check_cmd.replace("%s", shlex.quote(folder))
+                reach("check.staged")
                 self.check = self._run("checkCmd", line, {"WATCHER_STAGED": folder})
+                reach("check.ran")
             _demand(self.check)
 
     def run_before(self) -> None:
@@ -78,6 +82,16 @@ def _demand(result: CommandResult) -> None:
         raise DeployError(result.problem)
 
 
+def unstage(folder: str) -> None:
+    """Remove what a process that was killed has left of a folder for checkCmd, wherever it was staged."""
+    for path in (folder, _twin(folder)):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _twin(folder: str) -> str:
+    return f"{SHARED}/{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}"
+
+
 def _shared(folder: str) -> str:
     """Return the folder to use instead of one that only root can reach.
 
@@ -86,7 +100,7 @@ def _shared(folder: str) -> str:
     with doing(f"cannot make folder {SHARED}"):
         os.makedirs(SHARED, exist_ok=True)
         os.chmod(SHARED, 0o711)  # noqa: S103 (to be passed through, not listed)
-    return f"{SHARED}/{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}"
+    return _twin(folder)
 
 
 def _hand_over(folder: str, account: Account) -> None:

@@ -27,6 +27,7 @@ class Image:
     replaced: int = 0  # the ticket of the last listing from another store than the one before; 0: it is known
     at: int = 0  # the revision as of which all this is known
     bad: int = 0  # keys that cannot be deployed
+    variables: int = 0  # keys that only templates read
     shadowed: bool = False  # whether a file may be below a path that is a file, too
     changed: dict[str, int] = field(default_factory=dict)  # unsettled paths, with the ticket of their last change
     vouched: dict[str, int] = field(default_factory=dict)
@@ -34,14 +35,25 @@ class Image:
 
     @property
     def exists(self) -> bool:
-        """Return whether the tree has a key of the project that is ours."""
-        return bool(self.readings)
+        """Return whether the tree has a key of the project that is ours, variables aside."""
+        return len(self.readings) > self.variables
+
+    @property
+    def idle(self) -> bool:
+        """Return whether there is no such project, and nothing of one to settle."""
+        return not (self.exists or self.whole or self.changed)
+
+    @property
+    def renders(self) -> bool:
+        """Return whether variables matter to the project."""
+        return self.policy is not None and self.policy.render
 
     def set(self, item: KeyValue, reading: Reading) -> None:
         """Take a key that was set."""
         self.drop(item.key)
         self.readings[item.key] = (reading, item.revision)
-        self.newest = max(self.newest, item.revision)
+        if reading.value is None or self.renders:
+            self.newest = max(self.newest, item.revision)
         self.vouched.pop(reading.path, None)
         if reading.file is not None:
             self.keys[reading.path] = item.key
@@ -52,6 +64,8 @@ class Image:
             self.shadowed = self.shadowed or reading.path in self.folders
         elif reading.reason:
             self.bad += 1
+        elif reading.value is not None:
+            self.variables += 1
         else:
             self.policy = reading.policy
 
@@ -69,6 +83,8 @@ class Image:
                     del self.folders[folder]
         elif reading.reason:
             self.bad -= 1
+        elif reading.value is not None:
+            self.variables -= 1
         else:
             self.policy = None
         return reading

@@ -10,13 +10,18 @@ half done is undone by the next one, from the same list and by the same function
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from . import disk
+from . import disk, likeness
 from .errors import DeployError
+from .failpoints import reach
 from .model import Move, Place
 from .steps import Step
+
+_LITTER = "cannot remove "
+_LOST = "AND THE OLD FILES COULD NOT ALL BE RESTORED"
 
 
 @contextlib.contextmanager
@@ -89,8 +94,15 @@ def _move(step: Step, name: str) -> Move:
     )
 
 
+def touched(moves: Iterable[Move]) -> list[Place]:
+    """Return the folders whose entries moves of files change."""
+    moves = [move for move in moves if move.kind != "mode"]
+    places = {(move.root, folder): None for move in moves for folder in (move.path.rpartition("/")[0], move.base)}
+    return list(places)
+
+
 def undo(moves: Sequence[Move]) -> list[str]:
-    """Bring everything back as it was before the first move; return what could not be, as sentences.
+    """Bring everything back, durably, as it was before the first move; return what could not be, as sentences.
 
     How far the moves had come shows on the disk: a new file that still has its temporary name never
     came to its place.
@@ -103,40 +115,74 @@ def undo(moves: Sequence[Move]) -> list[str]:
                 _undo(move)
         except DeployError as error:
             problems.append(str(error))
+        reach("undo.move")
+    for place in touched(moves) if not problems else ():
+        try:
+            with doing(f"cannot write folder {'/'.join(place)}"):
+                disk.sync_folder(place)
+        except DeployError as error:
+            problems.append(str(error))
+        reach("undo.synced")
     return problems
+
+
+def lost(problems: Sequence[str]) -> bool:
+    """Return whether old files may be missing after `undo` had these problems, not only too much be there."""
+    return not all(problem.startswith(_LITTER) for problem in problems)
+
+
+def told(problems: Sequence[str]) -> str:
+    """Return what to say of the problems of `undo`."""
+    what = _LOST if lost(problems) else "and not all that was new could be removed"
+    return f"{what}, which the next try does first: {'; '.join(problems)}"
 
 
 def _undo(move: Move) -> None:
     before = disk.Owner(move.uid, move.gid, move.mode)
     if move.kind == "mkdir":
-        disk.remove_folder(move.place)
+        with doing(f"{_LITTER}folder {'/'.join(move.place)}"):
+            disk.remove_folder(move.place)
     elif move.kind == "rmdir":
-        disk.make_folder(move.place, before)
+        if not disk.make_folder(move.place, before):
+            disk.give_folder(move.place, before)  # whoever made it may have been killed before it gave these
     elif move.kind == "mode":
         disk.give(move.place, before)
+        disk.sync_file(move.place)
     else:
         with disk.folder(move.root, move.base) as base:
             if move.new and disk.exists(base, move.new):
-                for name in filter(None, (move.old, move.new)):  # the new one last: it tells how far the move came
-                    disk.remove(base, name)
-            elif move.old:
+                with doing(f"{_LITTER}the temporary files of {move.root}/{move.path}"):
+                    for name in filter(None, (move.old, move.new)):  # the new one last: it tells how far the move came
+                        disk.remove(base, name)
+                        reach("undo.removed")
+            elif move.old and disk.exists(base, move.old):  # a read-only disk would not say that there is nothing
                 _bring_back(base, move)
             elif move.kind == "create" and disk.inspect(move.place).digest == move.digest:
                 with disk.parent(move.place) as (fd, name):
                     disk.remove(fd, name)
-                    os.fsync(fd)
 
 
 def _bring_back(base: int, move: Move) -> None:
     with disk.parent(move.place) as (fd, name):
-        os.rename(move.old, name, src_dir_fd=base, dst_dir_fd=fd)
-        os.fsync(fd)
-    os.fsync(base)
+        try:
+            os.rename(move.old, name, src_dir_fd=base, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # which is of a file that was written in place
+                raise
+            likeness.put_back(base, move.old, fd, name)
+        reach("undo.renamed")
+        disk.remove(base, move.old)  # it is still there if both were names of the same file
 
 
 def clean(moves: Iterable[Move]) -> list[Move]:
-    """Remove the temporary files of moves that stay; return the moves of those that cannot be removed now."""
-    return [move for move in moves if (move.new or move.old) and not _clean(move)]
+    """Remove the temporary files of moves that stay, durably; return the moves of those that cannot be removed now."""
+    named = [move for move in moves if move.new or move.old]
+    left = [move for move in named if not _clean(move)]
+    for place in touched(named):
+        with contextlib.suppress(OSError):  # a disk that takes no more has said so before
+            disk.sync_folder(place)
+        reach("clean.synced")
+    return left
 
 
 def _clean(move: Move) -> bool:
@@ -144,8 +190,22 @@ def _clean(move: Move) -> bool:
         with disk.folder(move.root, move.base) as base:
             for name in filter(None, (move.new, move.old)):
                 disk.remove(base, name)
+                reach("clean.removed")
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
         return False
     return True
+
+
+def sweep(folders: Iterable[Place], keep: str) -> list[Place]:
+    """Remove those folders that are empty, but not the deploy path ``keep``; return those that are left."""
+    innermost_first = sorted(folders, key=lambda place: len("/".join(place)), reverse=True)
+    return sorted(place for place in innermost_first if place == (keep, "") or not _remove_quietly(place))
+
+
+def _remove_quietly(place: Place) -> bool:
+    try:
+        return disk.remove_folder(place)
+    except OSError:
+        return False

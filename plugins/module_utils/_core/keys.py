@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import InvalidError
@@ -114,6 +115,24 @@ class Tree:
     def file(self, host: str, project: str, path: str) -> str:
         """Return the key of a file."""
         return f"{self.project(host, project)}config.d/{check_path(path)}"
+
+    def variables(self, host: str, project: str) -> str:
+        """Return the prefix of the values that a project's templates see."""
+        return self.project(host, project) + "vars/"
+
+    def is_variable(self, key: bytes) -> bool:
+        """Return whether a key holds a value for the templates of its project."""
+        parts = key[len(self.root.encode()) :].split(b"/", 3)
+        return self.owner(key) is not None and len(parts) == 4 and parts[2] == b"vars" and bool(parts[3])
+
+    def check_watch(self, prefixes: Iterable[str], where: str) -> None:
+        """Raise InvalidError, beginning with ``where``, when a policy watches what deployments themselves write."""
+        for prefix in prefixes:
+            if f"{prefix.rstrip('/')}/".startswith((self.status_root, self.agent_root)):
+                raise InvalidError(
+                    f"{where}: policy field watch has {shown(prefix)}, which agents and deployments themselves write;"
+                    " allowed are prefixes elsewhere"
+                )
 
     def status(self, host: str, project: str) -> str:
         """Return the key of the outcome of a project on a host."""

@@ -14,16 +14,19 @@ from dataclasses import replace
 
 from .apply import deploy, deploy_part
 from .copies import Copies
-from .errors import StoreError
+from .errors import DeployError, StoreError, UnavailableError
 from .evidence import removed_with_policy
 from .keys import Tree
 from .ledger import State
 from .mirror import Mirror, Task
 from .model import File, Ledger, Outcome, Project, sha256
-from .plan import Evidence
+from .plan import Evidence, restored_notes
 from .policy import Policy
+from .render import Renderer, is_template, rendered, target
 from .rules import Rules
 from .store import Store
+from .values import Values, by_name
+from .watches import Watches
 
 logger = logging.getLogger(__name__)
 
@@ -39,24 +42,30 @@ class Lanes:
         """``force``: what drifted is repaired also where the tree has not changed."""
         self._store, self._tree, self._host, self._mirror, self._state = store, tree, host, mirror, state
         self._rules, self._force = rules, force
+        self.retrying = False  # whether somebody tries failures again when they are due
         self._copies = Copies(state.path)
+        self.watches = Watches(store, (tree.status_root, tree.agent_root))
+        self._renderer = Renderer()
 
     def run(self, name: str) -> Outcome | None:
         """Settle what is unsettled of a project as far as that goes; None when there was nothing to do."""
         task = self._mirror.task(name)
         if task is None:
             return None
-        outcome = self._part(task)
+        wanted = self._wanted(task)
+        outcome = self._part(wanted)
         if outcome is None:
-            whole = task if task.paths is None else self._mirror.task(name, whole=True)
-            if whole is None:
-                return None
-            task, outcome = whole, self._whole(whole)
+            if task.paths is not None:
+                whole = self._mirror.task(name, whole=True)
+                if whole is None:
+                    return None
+                task, wanted = whole, self._wanted(whole)
+            outcome = self._whole(wanted)
         outcome = replace(outcome, digest=task.digest, files=task.files)
         if not outcome.failed and outcome.state != "stale":
             self._mirror.heeded(task)
         if outcome.settled:
-            self._keep_copies(task)
+            self._keep_copies(task, wanted)
             self._mirror.settled(task)
         return outcome
 
@@ -65,7 +74,8 @@ class Lanes:
         task = self._mirror.task(name, whole=True)
         if task is None:
             return None
-        outcome = self._part(task, check=True) or self._whole(task, check=True)
+        wanted = self._wanted(task)
+        outcome = self._part(wanted, check=True) or self._whole(wanted, check=True)
         self._mirror.settled(task)
         return replace(outcome, digest=task.digest, files=task.files)
 
@@ -74,7 +84,7 @@ class Lanes:
         project = self._remembered(name)
         if project is None:
             return None
-        outcome = deploy(project, self._state, rules=self._rules, remember=True)
+        outcome = deploy(project, self._state, rules=self._rules, remember=True, retry=self.retrying)
         for _unused in range(ROUNDS):
             if not outcome.needs:
                 break
@@ -82,31 +92,69 @@ class Lanes:
             if any(project.files[path].content is None for path in outcome.needs):
                 logger.warning("%s: a file drifted and no copy of it is left; it waits for etcd", project.where)
                 return None
-            outcome = deploy(project, self._state, rules=self._rules, remember=True)
+            outcome = deploy(project, self._state, rules=self._rules, remember=True, retry=self.retrying)
         return outcome
+
+    def _wanted(self, task: Task) -> Task:
+        """Return the task with what is wanted on the disk: the files that its templates make.
+
+        What is wrong with them is said by the project. Raise StoreError when a template cannot be read.
+        """
+        project, policy = task.project, task.project.policy
+        renders = policy is not None and policy.render
+        try:
+            items, newest = self.watches.values(project.name, policy.watch if policy is not None and renders else ())
+        except DeployError as error:
+            return replace(task, project=replace(project, render_error=f"{project.where}: {error}"))
+        if policy is None or not renders:
+            return task
+        lacking = [path for path, file in project.files.items() if is_template(path) and file.content is None]
+        project = self._filled(project, lacking)
+        if any(project.files[path].content is None for path in lacking):
+            raise UnavailableError(f"{project.where}: the tree has other templates by now; they are on the way")
+        items.update(by_name(project.variables.items()))
+        values = Values(self._tree.variables(self._host, project.name), policy.watch, items)
+        project = rendered(self._renderer, project, values)
+        project = replace(project, revision=max(project.revision, newest), newest=max(project.newest, newest))
+        return replace(task, project=project)
 
     def _part(self, task: Task, *, check: bool = False) -> Outcome | None:
         """Deploy what changed; None when the whole project has to be looked at."""
         paths, project = task.paths, task.project
         if paths is None:
             ledger = self._state.load(self._host, project.name)
-            paths = None if self._force or task.replaced else _changed(project, ledger)
+            unclear = self._force or task.replaced or project.render_error
+            paths = None if unclear else _changed(project, ledger)
             if paths is None:
                 return None
+            if project.published:  # what a template makes may depend on all others
+                return None if paths else _unchanged(project, ledger)
             project = replace(project, files={path: file for path, file in project.files.items() if path in paths})
         lacking = [path for path, file in project.files.items() if file.content is None]
         if lacking:
             project = self._filled(project, lacking)
-        outcome = deploy_part(project, paths, self._state, rules=self._rules, check=check, remember=True)
+        outcome = deploy_part(
+            project, paths, self._state, rules=self._rules, check=check, remember=True, retry=self.retrying
+        )
         if outcome is None and not paths:
-            return _unchanged(task.project)  # a whole comparison would repair what drifted
+            # A whole comparison would repair what drifted.
+            return _unchanged(task.project, self._state.load(self._host, project.name))
         return None if outcome is not None and outcome.needs else outcome
 
     def _whole(self, task: Task, *, check: bool = False) -> Outcome:
         """Deploy the whole project, and answer what the plan asks for."""
-        project, evidence = task.project, Evidence(with_policy=task.vouched, replaced=task.replaced)
+        vouched = task.vouched | {target(path) for path in task.vouched}
+        project, evidence = task.project, Evidence(with_policy=vouched, replaced=task.replaced)
         for _unused in range(ROUNDS):
-            outcome = deploy(project, self._state, evidence=evidence, check=check, rules=self._rules, remember=True)
+            outcome = deploy(
+                project,
+                self._state,
+                evidence=evidence,
+                check=check,
+                rules=self._rules,
+                remember=True,
+                retry=self.retrying,
+            )
             if outcome.needs:
                 project = self._filled(project, outcome.needs)
                 continue
@@ -128,6 +176,9 @@ class Lanes:
             if listing.revision < outcome.since:
                 return project, replace(known, reread=True)
             if not self._mirror.confirm(project.name, listing):
+                return None
+            policy = project.policy  # what it watches is followed apart, and may not be known as of then
+            if policy is not None and policy.render and self.watches.forget(policy.watch):
                 return None
             return replace(project, revision=max(project.revision, outcome.since)), known
         if outcome.asks and not known.with_policy.issuperset(outcome.asks):
@@ -157,8 +208,9 @@ class Lanes:
             return file
         return replace(file, content=self._copies.get(name, path, file.digest))
 
-    def _keep_copies(self, task: Task) -> None:
-        name, files = task.project.name, task.project.files
+    def _keep_copies(self, task: Task, wanted: Task) -> None:
+        """Keep what is in the tree and what is on the disk, which templates make two things of."""
+        name, files = task.project.name, {**task.project.files, **wanted.project.files}
         for path, file in files.items():
             if file.content is not None:
                 self._copies.put(name, path, file.content)
@@ -175,7 +227,9 @@ class Lanes:
             return None
         policy = Policy.from_data(ledger.policy, f"host {self._host}, project {name}")
         files = {
-            path: File(owned.digest, 0) for (root, path), owned in ledger.files.items() if root == policy.deploy_path
+            path: File(owned.digest, 0)
+            for (root, path), owned in ledger.files.items()
+            if root == policy.deploy_path and not owned.held  # which stay as they are
         }
         return Project(self._host, name, ledger.revision, ledger.cluster_id, policy, files=files)
 
@@ -194,10 +248,12 @@ def _changed(project: Project, ledger: Ledger) -> frozenset[str] | None:
     return frozenset(gone | {path for path in wanted if had.get(path) != wanted[path]})
 
 
-def _unchanged(project: Project) -> Outcome:
+def _unchanged(project: Project, ledger: Ledger) -> Outcome:
     """Return the outcome of a project that is left alone because the tree is what was deployed last.
 
     It says neither digest nor number of files, which the task knows.
     """
-    message = "; ".join(project.rejected.values())
+    restored = [path for (_root, path), owned in ledger.files.items() if owned.restored]
+    notes = [f"{project.where}: {note}" for note in restored_notes(restored)]
+    message = "; ".join([*notes, *project.rejected.values()])
     return Outcome(project.host, project.name, "deployed", project.revision, project.revision, "", 0, message)

@@ -26,8 +26,9 @@ class Task:
     """What is to be settled of one project.
 
     ``paths`` are the files that changed, and ``project`` holds only those of them that are in
-    the tree; None: the whole project is to be compared. ``vouched`` are deleted files whose
-    deletion came in one revision with the policy. ``digest`` and ``files`` are of the whole project.
+    the tree; None: the whole project is to be compared, as one with templates always is. ``vouched`` are
+    deleted files whose deletion came in one revision with the policy. ``digest`` and ``files`` are of the
+    whole project.
     """
 
     project: Project
@@ -62,7 +63,8 @@ class Mirror:
                 name = self._project(item.key)
                 if name is not None:
                     self._set(name, item)
-            names = {*before, *self._images, *remembered}
+            images = [*before.items(), *self._images.items()]
+            names = {name for name, image in images if not image.idle} | set(remembered)
             for name in names:
                 image = self._image(name)
                 image.whole, image.at = self._ticket, listing.revision
@@ -84,6 +86,12 @@ class Mirror:
                 if name is None or reading is None:
                     continue
                 path = reading.path
+                if reading.value is not None:
+                    image = self._images[name]
+                    names |= {name} if image.renders else set()
+                    if image.idle and not image.readings:  # nobody will settle it
+                        del self._images[name]
+                    continue
                 names.add(name)
                 if reading.is_policy:
                     policies.add((name, event.revision))
@@ -100,9 +108,19 @@ class Mirror:
         """Wish for a comparison of every project as a whole; return their names."""
         with self._lock:
             self._ticket += 1
-            for image in self._images.values():
+            names = {name for name, image in self._images.items() if not image.idle}
+            for name in names:
+                self._images[name].whole = self._ticket
+            return names
+
+    def touch(self, names: Iterable[str], revision: int) -> None:
+        """Wish for a comparison of these, because what their templates see elsewhere changed at a revision (0: not)."""
+        with self._lock:
+            self._ticket += 1
+            for name in self._images.keys() & names:
+                image = self._images[name]
                 image.whole = self._ticket
-            return set(self._images)
+                image.at, image.newest = max(image.at, revision), max(image.newest, revision)
 
     def task(self, name: str, *, whole: bool = False) -> Task | None:
         """Return what is to be settled of a project; None when nothing is."""
@@ -111,7 +129,7 @@ class Mirror:
             if image is None or not (image.whole or image.changed or whole):
                 return None
             vouched = frozenset(image.vouched)
-            if whole or image.whole or image.bad or image.shadowed or image.policy is None:
+            if whole or image.whole or image.bad or image.shadowed or image.policy is None or image.renders:
                 project = self._whole(name, image)
                 digest = project.digest if image.shadowed else image.digest.value()
                 return Task(project, None, vouched, digest, len(project.files), self._ticket, bool(image.replaced))
@@ -146,7 +164,7 @@ class Mirror:
                 if image.file(path) is file and file.content is not None:
                     reading, revision = image.readings[image.keys[path]]
                     image.readings[image.keys[path]] = (replace(reading, file=replace(file, content=None)), revision)
-            if not (image.exists or image.whole or image.changed):
+            if image.idle and not image.readings:
                 del self._images[task.project.name]
 
     def heeded(self, task: Task) -> None:
@@ -210,7 +228,7 @@ class Mirror:
             draft.add(key, reading, revision)
         project = draft.done(self._tree, image.at, self.cluster_id)
         image.shadowed = len(project.files) < len(image.keys)
-        return project
+        return replace(project, newest=max(project.newest, image.newest))  # which may be a deletion
 
     def _image(self, name: str) -> Image:
         image = self._images.get(name)
@@ -234,7 +252,10 @@ class Mirror:
         if reading is None:
             return None
         image = self._image(name)
-        image.at, image.newest = max(image.at, event.revision), max(image.newest, event.revision)
+        image.at = max(image.at, event.revision)
+        if reading.value is not None and not image.renders:
+            return reading
+        image.newest = max(image.newest, event.revision)
         if reading.file is not None:
             image.changed[reading.path] = self._ticket
         else:

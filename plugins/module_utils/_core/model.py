@@ -46,7 +46,10 @@ class Project:
     ``policy`` is None where its key is missing (``policy_error`` empty) or breaks the contract.
     ``newest`` is the newest revision at which one of the keys present was modified.
     ``rejected`` maps keys that break the contract to the reason; ``kept`` are the file paths
-    among them: a bad value is no wish to remove the good file that was there.
+    among them: a bad value is no wish to remove the good file that was there. ``variables`` are the
+    keys and values for its templates. Once those are rendered, ``published`` is the digest of the files
+    as they are in the tree, and ``render_error`` says why they cannot be rendered. ``restored``: the
+    files that are a backup's, each with the digest of the tree's own, empty where the tree has no such file.
     """
 
     host: str
@@ -60,6 +63,10 @@ class Project:
     kept: frozenset[str] = frozenset()
     ignored: int = 0
     newest: int = 0
+    variables: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    published: str = ""
+    render_error: str = ""
+    restored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -74,7 +81,7 @@ class Project:
     @property
     def digest(self) -> str:
         """Return a digest of all wanted files (see `TreeDigest`)."""
-        return TreeDigest({path: file.digest for path, file in self.files.items()}).value()
+        return self.published or TreeDigest({path: file.digest for path, file in self.files.items()}).value()
 
     @property
     def unmatched(self) -> str:
@@ -106,14 +113,19 @@ class Found:
     gid: int = 0
     reason: str = ""  # why the path cannot be used, such as a symbolic link on the way
     above: str = ""
+    shared: bool = False  # the file has other names, too: hard links
 
 
 @dataclass(frozen=True)
 class Owned:
-    """A file that we deployed: ``held`` when it is missing from a store that was replaced."""
+    """A file that we deployed: ``held`` when it is missing from a store that was replaced.
+
+    ``restored`` is the digest of a backup that an operator put in its place.
+    """
 
     digest: str
     held: bool = False
+    restored: str = ""
 
 
 Place = tuple[str, str]  # a deploy path and a file's path below it
@@ -155,8 +167,8 @@ class Ledger:
     ``done``: it ended well, and at most temporary files of it are left. ``observed`` is the newest
     revision that was begun, or turned down; ``staged`` the newest whose new contents lay complete on
     this host. ``problem`` is what keeps the disk from what the tree says, ``trouble`` the state that
-    it led to, ``since`` when that began (a timestamp), ``attempts`` how often it failed. ``untold``
-    is the outcome, as JSON data, whose callback was not handed over yet.
+    it led to, ``since`` when that began (a timestamp), ``attempts`` how often it failed, ``due`` when it is
+    tried again (a timestamp). ``untold`` is the outcome, as JSON data, whose callback was not handed over yet.
     """
 
     host: str
@@ -178,10 +190,11 @@ class Ledger:
     since: str = ""
     untold: Mapping[str, Any] | None = None
     trouble: str = ""
+    due: str = ""
 
     def well(self) -> Ledger:
         """Return it without trouble."""
-        return replace(self, trouble="", problem="", since="", attempts=0)
+        return replace(self, trouble="", problem="", since="", due="", attempts=0)
 
     @property
     def open(self) -> bool:
@@ -191,10 +204,14 @@ class Ledger:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What became of a command; ``problem`` is empty when it succeeded or was not configured."""
+    """What became of a command; ``problem`` is empty when it succeeded or was not configured.
+
+    ``code`` is its exit status, a signal's number negative; None when it was not configured or not started.
+    """
 
     out: str = ""
     problem: str = ""
+    code: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the command's part of a callback, in Watcher's four fields."""
@@ -224,7 +241,8 @@ class Outcome:
     the tree nor the host knows. ``ran`` says that something was attempted: only then is a
     callback due. ``needs`` are paths whose contents have to be sent before it can go on;
     ``asks`` are the missing paths whose removal needs evidence from the tree's history after
-    the revision ``since``.
+    the revision ``since``. ``attempts`` is how often it was tried since the project changed, and ``due``
+    when it is tried again (a timestamp), empty when whoever deployed does not try again.
     """
 
     host: str
@@ -245,6 +263,7 @@ class Outcome:
     started: str = ""
     finished: str = ""
     attempts: int = 1
+    due: str = ""
     notes: Sequence[str] = ()
     needs: Sequence[str] = ()
     asks: Sequence[str] = ()
@@ -264,8 +283,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, to cross from a host to the controller."""
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name in ("before", "after", "check"):
-            data[name] = {"out": data[name].out, "problem": data[name].problem}
+        data.update({name: dict(vars(data[name])) for name in ("before", "after", "check")})
         data["changes"] = [change.to_json() for change in self.changes]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,19 +19,34 @@ from .plan import Plan
 from .policy import Policy
 from .steps import Step
 
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0  # seconds until a failed deployment is tried again; doubled each time
+JITTER = (0.8, 1.2)  # hosts that fail together do not come back together
+
+
+def pause(failures: int) -> float:
+    """Return the seconds until the next try of a project that has failed so many times."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 20)) * random.uniform(*JITTER)  # noqa: S311
+
 
 class Words:
     """Finds the words for one deployment of one project."""
 
-    def __init__(self, project: Project, *, whole: bool, diff: bool = False, remember: bool = False) -> None:
+    def __init__(
+        self, project: Project, *, whole: bool, diff: bool = False, remember: bool = False, retry: bool = False
+    ) -> None:
         """``whole``: the project is all of it; else digest and number of files are left to who knows the whole.
 
         With ``diff`` outcomes hold the differences of the files, with ``remember`` the ledger keeps those
-        whose callback is due.
+        whose callback is due. ``retry``: whoever deploys tries a failure again, at the time that the outcome says.
         """
-        self._project, self._whole, self.diff, self._remember = project, whole, diff, remember
+        self._project, self._whole, self.diff, self._remember, self._retry = project, whole, diff, remember, retry
+        self.failures = 0  # since the project was deployed, or changed in the tree
         self._started = timestamp()
         self._shown: Sequence[Mapping[str, str]] = ()
+
+    def begin(self, ledger: Ledger) -> None:
+        """Take the ledger that a deployment starts with."""
+        self.failures = 0 if self._project.newest > ledger.observed else ledger.attempts
 
     def outcome(
         self, ledger: Ledger, policy: Policy | None, state: str, msg: str = "", needs: Sequence[str] = ()
@@ -49,9 +66,15 @@ class Words:
             callback=policy.callback if policy else str(known.get("callback", "")),
             started=self._started,
             finished=timestamp(),
-            attempts=ledger.attempts + 1,
+            attempts=self.failures + 1,
+            due=self._due(state),
             needs=list(needs),
         )
+
+    def _due(self, state: str) -> str:
+        """Return when a deployment that ended so is tried again; empty when nobody has that in mind."""
+        is_due = self._retry and state in ("failed", "rolledBack")
+        return timestamp(time.time() + pause(self.failures + 1)) if is_due else ""
 
     def show(self, plan: Plan) -> None:
         """Take the differences of the files, if they are asked for: they are gone once the files are swapped."""
@@ -86,7 +109,8 @@ class Words:
         return replace(
             described,
             state=state,
-            msg=self._located(why) if why else "; ".join(described.notes),
+            due=self._due(state),
+            msg=self._located(why) if why else described.msg,
             revision=settled,
             ran=True,
             before=hooks.before,
@@ -96,7 +120,10 @@ class Words:
         )
 
     def noted(self, ledger: Ledger, outcome: Outcome) -> Ledger:
-        """Return the ledger with what an outcome means for the next time."""
+        """Return the ledger with what an outcome means for the next time.
+
+        A try that somebody else has planned, an agent beside a playbook run, stays planned.
+        """
         stuck = outcome.failed or outcome.state in ("held", "waiting")
         due = self._remember and outcome.callback and (outcome.ran or outcome.failed)
         untold = outcome.to_json() if due else ledger.untold
@@ -108,7 +135,8 @@ class Words:
             trouble=outcome.state,
             problem=outcome.msg,
             since=ledger.since or outcome.finished,
-            attempts=ledger.attempts + outcome.failed,
+            attempts=self.failures + outcome.failed,
+            due=outcome.due or (ledger.due if ledger.due > outcome.finished and not self._retry else ""),
         )
 
     def _located(self, text: str) -> str:

@@ -113,6 +113,14 @@ def _log(outcome: Outcome, seconds: float, level: int, would: str) -> None:
     more = len(outcome.changes) - SHOWN
     what = f"{would}{outcome.state} in {seconds * 1000:.1f} ms" + (f": {files}" if files else "")
     what += f" and {more} more" if more > 0 else ""
+    what += f"; {_codes(outcome)}" if _codes(outcome) else ""
     if outcome.failed or outcome.state in ("held", "waiting"):
         level = max(level, logging.ERROR if outcome.failed else logging.WARNING) if level > logging.DEBUG else level
     logger.log(level, "%s: %s%s", where, what, f"; {outcome.msg}" if outcome.msg else "")
+
+
+def _codes(outcome: Outcome) -> str:
+    """Return how the commands ended that were run."""
+    results = {"checkCmd": outcome.check, "beforeCmd": outcome.before, "afterCmd": outcome.after}
+    codes = {name: result.code for name, result in results.items() if result.code is not None}
+    return ", ".join(f"{name} {code}" for name, code in codes.items())

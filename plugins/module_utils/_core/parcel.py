@@ -16,7 +16,7 @@ from .errors import InvalidError
 from .keys import check_name, check_path
 from .model import File, Project, sha256
 from .plan import Evidence
-from .policy import Policy
+from .policy import DIGEST, Policy
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def _project_data(project: Project) -> dict[str, Any]:
         "rejected": dict(project.rejected),
         "kept": sorted(project.kept),
         "newest": project.newest,
+        "published": project.published,
+        "render_error": project.render_error,
     }
 
 
@@ -112,7 +114,21 @@ def _project(origin: tuple[str, int, int], raw: Mapping[str, Any]) -> Project:
         raw["rejected"],
         frozenset(raw["kept"]),
         newest=int(raw["newest"]),
+        published=_published(raw["published"]),
+        render_error=_text(raw["render_error"]),
     )
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _published(digest: str) -> str:
+    if _text(digest) and not DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is no digest")
+    return digest
 
 
 def _file(path: str, digest: str, size: int, encoded: str | None) -> File:

@@ -53,6 +53,7 @@ def _described(change: Change) -> dict[str, Any]:
         "revision": change.revision,
         "kind": "changed" if change.mark[0] else "removed",
         "policy_changed": change.policy_changed,
+        **({"values_changed": True} if change.values_changed else {}),
         "files": [{"path": escaped(path), "action": change.files[path]} for path in sorted(change.files)],
     }
     return {**said, "files_cut": change.files_cut} if change.files_cut else said

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from .model import File, Found, Ledger, Owned, Place, Project
@@ -13,6 +13,7 @@ from .policy import Policy
 from .steps import Attributes, Step, steps_of
 
 MASS = 10  # files; removing more than these and more than half of a project asks for evidence
+RESTORED = "are from a backup until they are published again"  # how a note ends that asks nobody to act
 MAX_NOTES = 10  # said one by one; a status must stay small enough for the store
 
 
@@ -91,6 +92,39 @@ def renewed(project: Project, ledger: Ledger, evidence: Evidence) -> Ledger:
     return replace(ledger, files=files, cluster_id=project.cluster_id, revision=project.revision)
 
 
+def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found]) -> Project:
+    """Return the project with the backups that an operator put in place of its files, as far as they are still there.
+
+    They stay until the tree has something else for that path.
+    """
+    if project.unmatched:  # then nothing is done anyway
+        return project
+    there: dict[str, Owned] = {}
+    for place, owned in ledger.files.items():
+        file = project.files.get(place[1]) if owned.restored else None
+        at_home = project.policy is not None and place[0] == project.policy.deploy_path
+        if file is None or not at_home or file.digest != owned.digest or place[1] in project.restored:
+            continue
+        if found[place].kind == "file" and found[place].digest == owned.restored:
+            there[place[1]] = owned
+    if not there:
+        return project
+    files = {path: File(owned.restored, 0) for path, owned in there.items()}
+    digests = {path: owned.digest for path, owned in there.items()}
+    return replace(project, files={**project.files, **files}, restored={**project.restored, **digests})
+
+
+def owned_by(project: Project) -> dict[str, Owned]:
+    """Return what the host owns that has the project: all its files but backups of what the tree does not have."""
+    mine = {path: Owned(project.restored.get(path, file.digest)) for path, file in project.files.items()}
+    for path, digest in project.restored.items():
+        if not digest:
+            del mine[path]
+        elif digest != project.files[path].digest:
+            mine[path] = Owned(digest, restored=project.files[path].digest)
+    return mine
+
+
 def make_plan(project: Project, ledger: Ledger, sight: Sight, attributes: Attributes, evidence: Evidence) -> Plan:
     """Return what has to be done; the ledger is `renewed`."""
     policy = acting_policy(project, ledger)
@@ -115,9 +149,15 @@ def make_plan(project: Project, ledger: Ledger, sight: Sight, attributes: Attrib
     sudden = _sudden(project, ledger, gone, evidence)
     if sudden:
         return Plan("held", _held_message(project, sudden, ledger), asks=tuple(sudden))
-    notes = [*([_held_note(held)] if held else []), *_stuck(gone, sight.found), *project.rejected.values()]
+    notes = [
+        *([_held_note(held)] if held else []),
+        *restored_notes(_restored(project, keep)),
+        *(f"{path!r} is not in the tree: it stays until it is removed by hand" for path in _foreign(project)),
+        *_stuck(gone, sight.found),
+        *project.rejected.values(),
+    ]
     steps = steps_of(wanted, gone, sight.found, attributes)
-    return Plan("deployed" if project.exists else "removed", "", policy, steps, keep, _cut(notes))
+    return Plan("deployed" if project.exists else "removed", "", policy, steps, keep, cut(notes))
 
 
 def _obstacle(project: Project, ledger: Ledger, evidence: Evidence) -> Plan | None:
@@ -127,8 +167,8 @@ def _obstacle(project: Project, ledger: Ledger, evidence: Evidence) -> Plan | No
         return Plan("unknown", f"{where}: the tree has no such project and this host has no files of it")
     if project.cluster_id == ledger.cluster_id and project.revision < ledger.revision and not evidence.reread:
         return Plan("stale", f"{where}: revision {ledger.revision} was deployed, {project.revision} is older")
-    if project.policy_error:
-        return Plan("failed", project.policy_error)
+    if project.policy_error or project.render_error:
+        return Plan("failed", project.policy_error or project.render_error)
     return None
 
 
@@ -141,11 +181,7 @@ def _no_policy(project: Project, ledger: Ledger) -> Plan:
 
 def _unready(project: Project, policy: Policy) -> Plan | None:
     """Return why nothing may be done by this policy yet, or None."""
-    for name in ("render", "watch"):
-        if getattr(policy, name):
-            why = f"policy field {name} is not supported by this version; leave it out"
-            return Plan("failed", f"{project.where}: {why}")
-    if project.unmatched:
+    if project.unmatched and not project.restored:  # backups are no part of the manifest
         return Plan(
             "waiting", f"{project.where}: {project.unmatched}; nothing is deployed until the project is published again"
         )
@@ -200,13 +236,31 @@ def _held_note(held: list[Place]) -> str:
     )
 
 
+def restored_notes(paths: Collection[str]) -> list[str]:
+    """Return what to say of the files that an operator restored: a sentence, or nothing where there are none."""
+    if not paths:
+        return []
+    return [f"{len(paths)} files (such as {min(paths)!r}) {RESTORED}"]
+
+
+def _restored(project: Project, keep: Mapping[Place, Owned]) -> set[str]:
+    """Return the paths whose content is a backup's and not the tree's."""
+    mine = {path for path, digest in project.restored.items() if digest not in ("", project.files[path].digest)}
+    return mine | {path for (_root, path), owned in keep.items() if owned.restored}
+
+
+def _foreign(project: Project) -> list[str]:
+    return [path for path, digest in project.restored.items() if not digest]
+
+
 def _stuck(gone: list[Place], found: Mapping[Place, Found]) -> list[str]:
     """Return what to say of files that are gone from the tree and cannot be reached or are files no more."""
     reasons = ((place, found[place]) for place in gone)
     return [f"{'/'.join(place)} was not removed: {there.reason}" for place, there in reasons if there.reason]
 
 
-def _cut(notes: list[str]) -> tuple[str, ...]:
+def cut(notes: list[str]) -> tuple[str, ...]:
+    """Return notes, the first `MAX_NOTES` of them if there are more."""
     more = len(notes) - MAX_NOTES
     return (*notes[:MAX_NOTES], *([f"and {more} more like these"] if more > 0 else []))
 

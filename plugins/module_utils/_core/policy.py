@@ -17,6 +17,7 @@ from .errors import InvalidError
 from .keys import CONTROL, check_path, check_prefix
 
 MAX_VALUE = 1 << 20  # bytes of one value of the tree
+MAX_WATCHED = 16  # prefixes of one policy; an agent keeps a watch for each
 MAX_TIMEOUT = 86400  # seconds; a command that needs a day is not a deploy hook
 NULLABLE = ("backupDir", "beforeCmd", "afterCmd", "callback")  # the old daemon took null for empty
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -103,13 +104,16 @@ def _bool(value: Any) -> bool:
 
 
 def _prefixes(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("a list of key prefixes")
+    allowed = f"a list of at most {MAX_WATCHED} key prefixes, such as /services"
+    if not isinstance(value, list) or len(value) > MAX_WATCHED or not all(isinstance(item, str) for item in value):
+        raise ValueError(allowed)
     for item in value:
+        if not item.strip("/"):
+            raise ValueError(f"{allowed}, and not the whole store")
         try:
-            check_prefix(item.rstrip("/"))
+            check_prefix(item[:-1] if item.endswith("/") else item)
         except InvalidError as error:
-            raise ValueError(f"a list of key prefixes ({error})") from error
+            raise ValueError(f"{allowed} ({error})") from error
     return tuple(value)
 
 

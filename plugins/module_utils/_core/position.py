@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import disk
-from .changes import Mark, Owner
+from .changes import Mark
 from .errors import InvalidError
+from .prefixes import Owner, Total
 from .reflector import Position
 
 logger = logging.getLogger(__name__)
 
 Known = dict[Owner, Mark]
+Totals = dict[str, Total]
 VERSION = 1
 
 
@@ -41,36 +43,37 @@ class PositionFile:
         if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
             raise InvalidError(f"position_file: {path} cannot be kept there (it has to be a file in a writable folder)")
 
-    def load(self) -> tuple[Position | None, Known]:
+    def load(self) -> tuple[Position | None, Known, Totals]:
         """Return what was saved; None and nothing when that is not there or not readable."""
         try:
-            return _parsed(self._path.read_text(encoding="utf-8")) if self._path else (None, {})
+            return _parsed(self._path.read_text(encoding="utf-8")) if self._path else (None, {}, {})
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("position file %s is not used, all projects are replayed: %s", self._path, error)
-        return None, {}
+        return None, {}, {}
 
-    def save(self, position: Position, known: Mapping[Owner, Mark]) -> None:
+    def save(self, position: Position, known: Mapping[Owner, Mark], totals: Mapping[str, Total]) -> None:
         """Replace the file as a whole; a file that cannot be written is logged."""
         if self._path is None:
             return
         try:
             with self._lock:
-                _replace(self._path, _text(position, known))
+                _replace(self._path, _text(position, known, totals))
         except OSError as error:
             logger.error("position file %s was not written: %s", self._path, error)
 
 
-def _text(position: Position, known: Mapping[Owner, Mark]) -> str:
+def _text(position: Position, known: Mapping[Owner, Mark], totals: Mapping[str, Total]) -> str:
     projects: dict[str, dict[str, Mark]] = {}
     for (project, host), mark in known.items():
         projects.setdefault(project, {})[host] = mark
     key = position.key.decode("utf-8", "surrogateescape")
-    return json.dumps({"version": VERSION, **position._asdict(), "key": key, "projects": projects})
+    rest = {"key": key, "projects": projects, "watched": totals}
+    return json.dumps({"version": VERSION, **position._asdict(), **rest})
 
 
-def _parsed(text: str) -> tuple[Position, Known]:
+def _parsed(text: str) -> tuple[Position, Known, Totals]:
     """Return what `_text` was made of; raise ValueError, KeyError, TypeError or AttributeError for anything else."""
     data = json.loads(text)
     if data["version"] != VERSION:
@@ -79,7 +82,9 @@ def _parsed(text: str) -> tuple[Position, Known]:
     cluster_id, revision, written = numbers
     position = Position(cluster_id, revision, str(data["key"]).encode("utf-8", "surrogateescape"), written)
     marks = ((project, host, mark) for project, hosts in data["projects"].items() for host, mark in hosts.items())
-    return position, {(project, host): (int(keys), int(newest)) for project, host, (keys, newest) in marks}
+    known = {(project, host): (int(keys), int(newest)) for project, host, (keys, newest) in marks}
+    watched = data.get("watched", {})  # a file of an earlier version knows of none
+    return position, known, {prefix: (int(keys), int(total)) for prefix, (keys, total) in watched.items()}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from .lane import Lanes
 from .ledger import State
 from .mirror import Mirror
 from .model import Outcome
-from .plan import acting_policy
+from .plan import RESTORED, acting_policy
 from .policy import Policy
 from .settings import Settings
 from .store import Listing, Store
@@ -37,7 +37,11 @@ class Preview:
     @property
     def good(self) -> bool:
         """Return whether nothing stands against it."""
-        return not self.problem and (self.outcome is None or (self.outcome.settled and not self.outcome.msg))
+        outcome = self.outcome
+        if self.problem or outcome is None:
+            return not self.problem
+        said = outcome.notes or [outcome.msg or RESTORED]
+        return outcome.settled and all(note.endswith(RESTORED) for note in said)
 
     @property
     def commands(self) -> list[str]:

@@ -14,6 +14,7 @@ from .errors import ConflictError, InvalidError, StoreError, UnavailableError
 from .keys import Tree, check_path, is_path
 from .model import sha256
 from .policy import MAX_VALUE, Policy, encode
+from .render import check_syntax, is_template, target
 from .store import Guard, Listing, Store, Write
 
 MAX_OPERATIONS = 128  # etcd's default limit for one transaction
@@ -71,6 +72,20 @@ def validate(wanted: Wanted, where: str) -> None:
         if len(content) > MAX_VALUE:
             raise InvalidError(f"{where}: file {path!r} has {len(content)} bytes, allowed are {MAX_VALUE}")
     _refuse_shadows(wanted.files, where)
+    if wanted.policy is not None and wanted.policy.get("render"):
+        _check_templates(wanted.files, where)
+
+
+def _check_templates(files: Mapping[str, bytes], where: str) -> None:
+    for path in sorted(filter(is_template, files)):
+        try:
+            check_syntax(path, files[path])
+        except InvalidError as error:
+            raise InvalidError(f"{where}, {error}") from error
+        if target(path) in files:
+            raise InvalidError(
+                f"{where}: template {path!r} would be deployed as {target(path)!r}, which is a file, too; rename one"
+            )
 
 
 def _refuse_shadows(paths: Iterable[str], where: str) -> None:
@@ -133,8 +148,11 @@ def plan_publish(tree: Tree, host: str, project: str, wanted: Wanted, listing: L
     policy = dict(wanted.policy) if wanted.policy is not None else stored.policy_data(where)
     if policy is None:
         raise InvalidError(f"{where}: the tree has no policy for it yet; give policy with at least deployPath")
+    tree.check_watch(policy.get("watch", ()), where)
     files = dict(wanted.files) if wanted.purge else {**stored.files, **wanted.files}
     _refuse_shadows(files, where)
+    if policy.get("render"):
+        _check_templates(files, where)
     base = tree.project(host, project) + "config.d/"
     edits = [
         Edit(base + path, stored.files.get(path), files.get(path))

@@ -7,22 +7,36 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from .diff import text
 from .errors import InvalidError
 from .keys import Tree, check_name, shown
 from .policy import MAX_VALUE
 from .publish import Edit, Publication, Wanted, publish, validate
+from .render import SUFFIX, is_template, target
 from .store import Store
 
 
 @dataclass(frozen=True)
+class Template:
+    """A file whose content is another one for each host."""
+
+    file: str
+
+
+Content = Union[bytes, Template]
+Contents = Mapping[str, Mapping[str, bytes]]  # of a project's files, by host and path
+
+
+@dataclass(frozen=True)
 class Request:
-    """The options of the ``project`` module, as it documents them."""
+    """The options of the ``project`` module, as it documents them; ``contents`` are its ``contents_file``'s."""
 
     project: str
     hosts: Sequence[str]
@@ -31,26 +45,95 @@ class Request:
     files: Sequence[Mapping[str, Any]] | None = None
     src: str | None = None
     purge: bool = False
+    template: bool = False
     check: bool = False
     diff: bool = False
+    contents: Contents | None = None
 
-    def wanted(self) -> Wanted | None:
-        """Return what shall be published, None to withdraw; raise InvalidError for what cannot be read."""
-        if self.state == "absent":
-            return None
-        files = _read_source(self.src) if self.src else {}
+    def wanted(self) -> dict[str, Wanted | None]:
+        """Return what shall be published for each host, None to withdraw.
+
+        Raise InvalidError for what cannot be read, and for hosts or a project that cannot be.
+        """
+        contents = self.contents
+        if contents is None:
+            if self.template and self.state == "present":
+                raise InvalidError("watcher.config.project came without its action plugin; call it from a playbook")
+            contents = self.rendered(_no_template)
+        check_name("project", self.project)
+        wish = {host: Wanted(self.policy, files, self.purge) for host, files in contents.items()}
+        return dict.fromkeys(wish) if self.state == "absent" else {**wish}
+
+    def rendered(self, renderer: Callable[[str], Callable[[str], bytes]]) -> Contents:
+        """Return the contents for each host; ``renderer(host)(file)`` renders a template.
+
+        Raise InvalidError for what cannot be read, and for hosts that cannot be.
+        """
+        files = self._files() if self.state == "present" else {}
+        hosts = [check_name("host", host) for host in dict.fromkeys(self.hosts)]
+        if not hosts:
+            raise InvalidError(f"project {self.project}: hosts is empty; name at least one host of the tree")
+        templates = {path: content.file for path, content in files.items() if isinstance(content, Template)}
+        plain = {path: content for path, content in files.items() if not isinstance(content, Template)}
+        if not templates:
+            return dict.fromkeys(hosts, plain)
+        found = {}
+        for host in hosts:
+            render = renderer(host)
+            found[host] = {**plain, **{path: render(file) for path, file in templates.items()}}
+        return found
+
+    def _files(self) -> dict[str, Content]:
+        files: dict[str, Content] = {}
+        for path, file in _source(self.src) if self.src else ():
+            template = self.template and is_template(path)
+            name = target(path) if template else path
+            if name in files:
+                raise InvalidError(
+                    f"project {self.project}: src has {name!r} and {name + SUFFIX!r}, which is published under the"
+                    " same name; rename one of them"
+                )
+            files[name] = Template(file) if template else _read(file)
         given = [item["path"] for item in self.files or ()]
         twice = next((path for path in given if given.count(path) > 1), None)
         if twice is not None:
             raise InvalidError(f"project {self.project}: files names {twice!r} twice; leave one of them out")
         for item in self.files or ():
-            files[item["path"]] = _content(item)
-        return Wanted(self.policy, files, self.purge)
+            template = self.template and item.get("src") is not None and is_template(item["src"])
+            files[item["path"]] = Template(item["src"]) if template else _content(item)
+        return files
 
     @property
     def hidden(self) -> frozenset[str]:
         """Return the paths whose contents no difference may show."""
         return frozenset(item["path"] for item in self.files or () if item.get("no_log"))
+
+
+def pack(contents: Contents) -> bytes:
+    """Return contents as one text, each of them once, however many hosts it is the same for."""
+    numbers: dict[bytes, int] = {}
+    hosts = {
+        host: {path: numbers.setdefault(content, len(numbers)) for path, content in files.items()}
+        for host, files in contents.items()
+    }
+    data = {"hosts": hosts, "contents": [base64.b64encode(content).decode("ascii") for content in numbers]}
+    return base64.b64encode(zlib.compress(json.dumps(data).encode("utf-8"), 1))
+
+
+def read_contents(path: str) -> Contents:
+    """Return the contents that `pack` packed, from a file; raise InvalidError when it is damaged."""
+    try:
+        with open(path, "rb") as stream:
+            raw = json.loads(zlib.decompress(base64.b64decode(stream.read())))
+        contents = [base64.b64decode(content) for content in raw["contents"]]
+        hosts = raw["hosts"].items()
+        return {host: {path: contents[number] for path, number in files.items()} for host, files in hosts}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zlib.error) as error:
+        raise InvalidError(f"contents_file {path!r}, which the controller sent, cannot be read: {error!r}") from error
+
+
+def _no_template(host: str) -> Callable[[str], bytes]:
+    raise AssertionError(f"host {host}: a template where there are none")
 
 
 def _content(item: Mapping[str, Any]) -> bytes:
@@ -87,14 +170,15 @@ def _unreadable(error: OSError) -> None:
     raise InvalidError(f"src {error.filename!r} cannot be read: {error.strerror}") from error
 
 
-def _read_source(source: str) -> dict[str, bytes]:
-    """Return the files of a folder by their path below it, or the one file by its name.
+def _source(source: str) -> Iterator[tuple[str, str]]:
+    """Yield the files of a folder and their paths below it, or the one file and its name.
 
     A link to a file is followed, one to a folder refused: it may lead anywhere, or in a circle.
     """
     if not os.path.isdir(source):
-        return {os.path.basename(source): _read(source)}
-    files = {}
+        yield os.path.basename(source), source
+        return
+    empty = True
     for folder, folders, names in os.walk(source, onerror=_unreadable, followlinks=False):
         for path in (os.path.join(folder, name) for name in folders):
             if os.path.islink(path):
@@ -103,10 +187,10 @@ def _read_source(source: str) -> dict[str, bytes]:
                 )
         for name in names:
             path = os.path.join(folder, name)
-            files[os.path.relpath(path, source)] = _read(path)
-    if not files:
+            empty = False
+            yield os.path.relpath(path, source), path
+    if empty:
         raise InvalidError(f"src {source!r} is a folder without files")
-    return files
 
 
 def publish_for_hosts(store: Store, tree: Tree, request: Request) -> dict[str, Any]:
@@ -114,14 +198,16 @@ def publish_for_hosts(store: Store, tree: Tree, request: Request) -> dict[str, A
 
     Everything is checked before anything is written. Raise InvalidError or StoreError.
     """
-    wanted = request.wanted()
-    hosts = [check_name("host", host) for host in dict.fromkeys(request.hosts)]
-    if not hosts:
-        raise InvalidError(f"project {request.project}: hosts is empty; name at least one host of the tree")
-    check_name("project", request.project)
-    if wanted is not None:
-        validate(wanted, f"project {request.project}")
-    done = {host: publish(store, tree, host, request.project, wanted, check=request.check) for host in hosts}
+    wishes = request.wanted()
+    for host, wanted in wishes.items():
+        if wanted is not None:
+            validate(wanted, f"host {host}, project {request.project}")
+        if not request.template:
+            break  # the others get the same
+    done = {
+        host: publish(store, tree, host, request.project, wanted, check=request.check)
+        for host, wanted in wishes.items()
+    }
     result: dict[str, Any] = {
         "changed": any(publication.changed for publication in done.values()),
         "hosts": [_summary(host, publication) for host, publication in done.items()],

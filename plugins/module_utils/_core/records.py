@@ -15,10 +15,16 @@ from typing import Any
 from .errors import InvalidError
 from .model import Ledger, Move, Owned, Place
 
-_TEXTS = ("host", "project", "trouble", "problem", "since")
+_TEXTS = ("host", "project", "trouble", "problem", "since", "due")
 _NUMBERS = ("cluster_id", "revision", "settled", "attempts", "observed", "staged")
 _PLAIN = (*_TEXTS, *_NUMBERS, "policy", "owed", "done", "untold")
-_LATER = {"trouble": "", "problem": "", "since": "", "untold": None}  # a ledger of an older version has none of them
+_LATER = {
+    "trouble": "",
+    "problem": "",
+    "since": "",
+    "due": "",
+    "untold": None,
+}  # a ledger of an older version has none of them
 _MOVE = attrgetter(*(item.name for item in fields(Move)))
 
 
@@ -71,6 +77,7 @@ class Page:
         self._folders = set(ledger.folders)
         self._roots = Counter(root for root, _unused in self._files)
         self._held = sum(owned.held for owned in self._files.values())
+        self._restored = {place for place, owned in self._files.items() if owned.restored}
 
     def take(self, change: Mapping[str, Any]) -> None:
         """Become what a change says; raise InvalidError, and change nothing, when it is not one of ours."""
@@ -94,20 +101,21 @@ class Page:
                 self._held += count * item.held
         if owned is not None:
             self._files[place] = owned
+        (self._restored.add if owned is not None and owned.restored else self._restored.discard)(place)
 
     def ledger(self) -> Ledger:
         """Return all of it."""
         return replace(self.plain, files=dict(self._files), folders=tuple(sorted(self._folders)))
 
     def part(self, paths: Iterable[str]) -> Ledger | None:
-        """Return the ledger with only these files, and the folders there and above.
+        """Return the ledger with only these files, and the folders there and above; and those that are from a backup.
 
         None when it has no files, files below more than one deploy path, or files that are held.
         """
         roots = [root for root, count in self._roots.items() if count]
         if len(roots) != 1 or self._held:
             return None
-        files: dict[Place, Owned] = {}
+        files = {place: self._files[place] for place in self._restored}
         folders: set[Place] = set()
         for path in paths:
             place = (roots[0], path)
@@ -154,15 +162,15 @@ def _values(data: Mapping[str, Any]) -> dict[str, Any]:
 def _tree(files: Iterable[tuple[Place, Owned]]) -> dict[str, Any]:
     tree: dict[str, dict[str, Any]] = {}
     for (root, path), owned in files:
-        entry: dict[str, Any] = {"digest": owned.digest}
-        tree.setdefault(root, {})[path] = {**entry, "held": True} if owned.held else entry
+        more = {name: getattr(owned, name) for name in ("held", "restored") if getattr(owned, name)}
+        tree.setdefault(root, {})[path] = {"digest": owned.digest, **more}
     return tree
 
 
 def _owned(tree: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Place, Owned]]:
     for root, paths in tree.items():
         for path, owned in paths.items():
-            yield (root, path), Owned(owned["digest"], bool(owned.get("held")))
+            yield (root, path), Owned(owned["digest"], bool(owned.get("held")), str(owned.get("restored", "")))
 
 
 def _places(data: Iterable[Iterable[str]]) -> tuple[Place, ...]:

@@ -43,8 +43,11 @@ def callback_body(outcome: Outcome) -> dict[str, Any]:
 
 
 def status_body(outcome: Outcome, by: str, version: str) -> dict[str, Any]:
-    """Return the status of an outcome (contract, section 6); ``by`` is agent or playbook."""
-    return {
+    """Return the status of an outcome (contract, section 6); ``by`` is agent or playbook.
+
+    ``nextTry`` is there while a try is planned.
+    """
+    body = {
         "state": outcome.state,
         "revision": outcome.revision,
         "wantedRevision": outcome.wanted_revision,
@@ -57,6 +60,7 @@ def status_body(outcome: Outcome, by: str, version: str) -> dict[str, Any]:
         "finishedAt": outcome.finished,
         "attempts": outcome.attempts,
     }
+    return {**body, "nextTry": outcome.due} if outcome.due else body
 
 
 def parse_status(value: bytes) -> dict[str, Any]:

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .controller import Course
+from .diff import text
+from .keys import shown
 from .model import Outcome
+from .publish import Edit, Publication
 
 
 def task_result(course: Course) -> dict[str, Any]:
@@ -30,6 +34,20 @@ def task_result(course: Course) -> dict[str, Any]:
     return result
 
 
+def published_result(
+    done: Publication, result: Mapping[str, Any], restored: Mapping[str, Any], *, diff: bool
+) -> dict[str, Any]:
+    """Return the result of the module that published a backup of a file, and what came of the deployment then."""
+    differences = [*(_difference(edit) for edit in done.edits if diff), *result.get("diff", ())]
+    more = {"diff": differences} if differences else {}
+    return {**result, "changed": done.changed or bool(result.get("changed")), "restored": restored, **more}
+
+
+def _difference(edit: Edit) -> dict[str, str]:
+    name = shown(edit.key)
+    return {"before_header": name, "after_header": name, "before": text(edit.before), "after": text(edit.after)}
+
+
 def _changed(outcome: Outcome) -> bool:
     return bool(outcome.changes or outcome.ran) and outcome.state in ("deployed", "removed")
 
@@ -44,7 +62,10 @@ def _project(outcome: Outcome) -> dict[str, Any]:
         "wanted_revision": outcome.wanted_revision,
         "msg": outcome.msg,
         "files": [change.to_json() for change in outcome.changes],
-        "commands": {name: {"out": result.out, "problem": result.problem} for name, result in commands.items()},
+        "commands": {
+            name: {"out": result.out, "problem": result.problem, "code": result.code}
+            for name, result in commands.items()
+        },
     }
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import grp
 import pwd
+import sys
+from collections.abc import Iterable
 from typing import Callable
 
 from . import disk
 from .errors import DeployError
 from .ledger import absolute
-from .model import Ledger, Project
+from .model import Ledger, Place, Project
 from .plan import Sight, places
 from .policy import Policy
 from .steps import Attributes
@@ -21,10 +23,21 @@ from .steps import Attributes
 def look(project: Project, ledger: Ledger) -> Sight:
     """Return what is at every place that matters; whose they are is not known yet. Raise OSError."""
     here = list(places(project, ledger))
+    _spell(here)
     ours = len({root for root, _unused in here}) == 1 and all(place in ledger.files for place in here)
     # Of files below one path, none of them new, none can be another's: that needs no look at links.
     real = ["/".join(place) for place in here] if ours else absolute(here)
     return Sight({place: disk.inspect(place) for place in here}, dict(zip(here, real)), {})
+
+
+def _spell(here: Iterable[Place]) -> None:
+    """Raise DeployError when names would get other bytes on the disk than they have in the tree."""
+    encoding = sys.getfilesystemencoding()
+    for path in ("/".join(place) for place in here) if encoding != "utf-8" else ():
+        if not path.isascii():
+            raise DeployError(
+                f"this process cannot spell {path!a}: its locale is not UTF-8; run it with LC_ALL=C.UTF-8"
+            )
 
 
 def attributes_of(policy: Policy) -> Attributes:

@@ -19,7 +19,8 @@ from .store import KeyValue, Listing
 class Reading:
     """What one key says: a policy or why it is none, a file, or why it cannot be deployed (``reason``).
 
-    ``path`` is the file's, also of a rejected one where the key itself is good.
+    ``path`` is the file's, also of a rejected one where the key itself is good. ``value`` is that of a
+    key for templates, which by itself makes no project.
     """
 
     path: str = ""
@@ -27,11 +28,12 @@ class Reading:
     policy: Policy | None = None
     policy_error: str = ""
     reason: str = ""
+    value: bytes | None = None
 
     @property
     def is_policy(self) -> bool:
         """Return whether the key is that of the policy, be it good or bad."""
-        return self.file is None and not self.reason
+        return self.file is None and not self.reason and self.value is None
 
 
 def read_key(tree: Tree, item: KeyValue, owner: tuple[str, str]) -> Reading | None:
@@ -42,11 +44,13 @@ def read_key(tree: Tree, item: KeyValue, owner: tuple[str, str]) -> Reading | No
     except InvalidError as error:
         return Reading(reason=f"{where}: {error}")
     if key is None:
-        return None
+        return Reading(value=item.value) if tree.is_variable(item.key) else None
     where = f"{where}, key {shown(item.key)}"
     if key.path is None:
         try:
-            return Reading(policy=Policy.parse(item.value, where))
+            policy = Policy.parse(item.value, where)
+            tree.check_watch(policy.watch, where)
+            return Reading(policy=policy)
         except InvalidError as error:
             return Reading(policy_error=str(error))
     if len(item.value) > MAX_VALUE:
@@ -65,13 +69,18 @@ class Draft:
         self.files: dict[str, File] = {}
         self.rejected: dict[str, str] = {}
         self.kept: set[str] = set()
+        self.variables: dict[bytes, bytes] = {}
         self.ignored = 0
-        self.newest = 0
+        self.newest = self._newest_variable = 0
 
     def add(self, key: bytes, reading: Reading | None, revision: int) -> None:
         """Take what one key says, and the revision of its last modification."""
         if reading is None:
             self.ignored += 1
+            return
+        if reading.value is not None:
+            self.variables[key] = reading.value
+            self._newest_variable = max(self._newest_variable, revision)
             return
         if reading.reason:
             self.reject(key, reading.path, reading.reason)
@@ -103,6 +112,8 @@ class Draft:
     def done(self, tree: Tree, revision: int, cluster_id: int) -> Project:
         """Return the project."""
         self._drop_shadowed(tree)
+        if self.policy is not None and self.policy.render:  # to others they are nothing
+            self.newest = max(self.newest, self._newest_variable)
         return Project(
             self.host,
             self.name,
@@ -115,6 +126,7 @@ class Draft:
             frozenset(self.kept),
             self.ignored,
             self.newest,
+            self.variables,
         )
 
 

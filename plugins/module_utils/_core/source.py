@@ -1,7 +1,12 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The event source without its door: two threads read the tree and the statuses, a loop hands on events."""
+"""The event source without its door: threads read the tree, the statuses and watched prefixes, a loop hands on events.
+
+Which prefixes are watched is in the policies. So a policy is read when it or the first template of its
+project is new, and a prefix is followed from the revision at which it was learned of. After a restart what
+is below it is compared with what was known.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +16,19 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from .changes import UNKNOWN, Change, Tracker
+from .changes import UNKNOWN, Change
 from .errors import StoreError
 from .events import Events
 from .keys import Tree
 from .position import PositionFile
-from .reflector import Reflector
+from .prefixes import MAX_PREFIXES, UNSEEN, Below, Owner, Total
+from .reflector import PAUSE, Position, Reflector
 from .report import parse_status
 from .source_options import SourceOptions
-from .store import Listing, Store
+from .store import Batch, Listing, Store
+from .tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +40,13 @@ JOIN_TIMEOUT = 0.3  # seconds that the end waits for each thread
 Put = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+class _Follower(NamedTuple):
+    """What reads below a watched prefix."""
+
+    reflector: Reflector
+    thread: threading.Thread
+
+
 class Source:
     """Reads a tree and hands on its events until it is cancelled."""
 
@@ -41,13 +55,15 @@ class Source:
         self._store = store
         self._tree = Tree(options.connection.prefix)
         self._file = PositionFile(options.position_file)
-        position, known = self._file.load()
+        position, known, self._totals = self._file.load()
         if options.replay:
             known = dict.fromkeys(known, UNKNOWN)
         start = None if options.replay else position
         self._changes = Reflector(store, self._tree.root, keys_only=True, position=start, base=True)
         self._outcomes = Reflector(store, self._tree.status_root)
-        self._tracker = Tracker(self._tree, options.projects, options.hosts, known)
+        self._tracker = Tracker(self._tree, options.projects, options.hosts, known, self._totals)
+        self._lock = threading.Lock()  # of the tracker, and of the order in which its changes are handed to the loop
+        self._followers: dict[str, _Follower] = {}
         self._events = Events(
             batch=options.batch, parallel=options.parallel, hold=options.hold, position=position, known=known
         )
@@ -62,9 +78,9 @@ class Source:
         """Hand on events for ever; raise what the store says to the very first attempt."""
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        threads = [self._start(self._read_changes)]
+        threads = [self._start(self._read_changes, "changes")]
         if self._holds:
-            threads.append(self._start(self._read_outcomes))
+            threads.append(self._start(self._read_outcomes, "outcomes"))
         try:
             while self._error is None:
                 await self._step(put)
@@ -100,24 +116,26 @@ class Source:
         self._save_at = time.monotonic() + SAVE_PAUSE
         saved = self._events.saved()
         if saved:
-            await self._loop.run_in_executor(None, self._file.save, *saved)
+            await self._loop.run_in_executor(None, self._file.save, *saved, dict(self._totals))
 
     def _stop(self, threads: list[threading.Thread]) -> None:
         """End the threads and save the position."""
         self._closing.set()
         self._reads.set()
-        self._room.release(len(threads))
-        for reflector in (self._changes, self._outcomes):
+        self._room.release(len(threads) + MAX_PREFIXES)
+        with self._lock:
+            followers = list(self._followers.values())
+        for reflector in (self._changes, self._outcomes, *(follower.reflector for follower in followers)):
             reflector.close()
         self._store.close()
         saved = self._events.saved() if self._events.unsaved else None
         if saved:
-            self._file.save(*saved)
-        for thread in threads:
+            self._file.save(*saved, self._totals)
+        for thread in [*threads, *(follower.thread for follower in followers)]:
             thread.join(JOIN_TIMEOUT)
 
-    def _start(self, read: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=self._run, args=(read,), name=f"watcher{read.__name__}", daemon=True)
+    def _start(self, read: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=self._run, args=(read,), name=f"watcher-{name}", daemon=True)
         thread.start()
         return thread
 
@@ -135,9 +153,73 @@ class Source:
         for item in self._changes.stream():
             self._reads.set()
             position = self._changes.position
-            for part in _parts(self._tracker.take(item)):
-                self._hand(self._add, part)
+            with self._lock:
+                self._hand_parts(self._tracker.take(item))
+            self._learn()
+            self._follow(position)
             self._hand(self._events.reach, position)
+
+    def _hand_parts(self, changes: list[Change]) -> None:
+        for part in _parts(changes):
+            self._hand(self._add, part)
+
+    def _learn(self) -> None:
+        """Read the policies that say which prefixes are watched."""
+        for owner in self._tracker.unread():
+            value = self._policy(owner)
+            with self._lock:
+                self._tracker.learn(owner, value)
+
+    def _policy(self, owner: Owner) -> bytes | None:
+        """Return the value of a project's policy; wait for a store that is away."""
+        project, host = owner
+        said = ""
+        while not self._closing.is_set():
+            try:
+                item, _revision = self._store.get(self._tree.policy(host, project))
+                return item.value if item else None
+            except StoreError as error:
+                if str(error) != said:
+                    said = str(error)
+                    logger.warning("host %s, project %s: %s; trying again", host, project, error)
+                self._closing.wait(PAUSE)
+        return None
+
+    def _follow(self, position: Position | None) -> None:
+        """Begin to follow prefixes that are watched since this position, and end what is watched no more."""
+        with self._lock:
+            begun, ended = self._tracker.follow()
+            if self._closing.is_set() or not (begun or ended):
+                return
+            for prefix in ended:
+                self._followers.pop(prefix).reflector.close()
+            for prefix, below in begun.items():
+                self._begin(prefix, below, position)
+            self._hand(self._note_prefixes, list(self._followers))
+
+    def _begin(self, prefix: str, below: Below, position: Position | None) -> None:
+        start = position if below.total is None else None
+        reflector = Reflector(self._store, prefix, keys_only=True, position=start, base=True)
+        thread = self._start(lambda: self._read_values(prefix, below, reflector), "values")
+        self._followers[prefix] = _Follower(reflector, thread)
+
+    def _note_prefixes(self, prefixes: list[str]) -> None:
+        """Let a restart take what is below new prefixes as unseen, until something was read."""
+        self._totals = {prefix: self._totals.get(prefix, UNSEEN) for prefix in prefixes}
+
+    def _read_values(self, prefix: str, below: Below, reflector: Reflector) -> None:
+        """Read what is below a prefix while it is followed."""
+        for item in _patient(reflector):
+            with self._lock:
+                before = below.total
+                self._hand_parts(self._tracker.values(prefix, below, item))
+                if below.total != before:
+                    self._hand(self._note_total, prefix, below.total)
+
+    def _note_total(self, prefix: str, total: Total) -> None:
+        """Note what is below a prefix, the changes of which were added."""
+        self._totals[prefix] = total
+        self._events.unsaved = True
 
     def _add(self, changes: list[Change]) -> None:
         self._events.add(changes, time.monotonic())
@@ -177,6 +259,14 @@ class Source:
         self._room.release()
         call(*args)
         self._wake.set()
+
+
+def _patient(reflector: Reflector) -> Iterator[Listing | Batch]:
+    """Yield what a reflector yields, also when the store refuses at first: the one who wrote the policy is not here."""
+    try:
+        yield from reflector.stream()
+    except StoreError:
+        yield from reflector.stream()  # from the second attempt on it tries again by itself
 
 
 def _parts(changes: list[Change]) -> Iterator[list[Change]]:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .changes import misread_host
 from .connection import Connection
 from .errors import InvalidError
 from .events import MAX_WAIT
 from .keys import check_name
+from .tracker import misread_host
 
 # What a connection option is called in the environment.
 ENVIRONMENT = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .alone import LOCK
@@ -17,8 +17,9 @@ from .errors import DeployError
 from .ledger import SPOOL, State
 from .model import Ledger
 from .overview import aligned
+from .plan import restored_notes
 
-HEADER = ("PROJECT", "STATE", "APPLIED", "OBSERVED", "SINCE", "TRIES", "MESSAGE")
+HEADER = ("PROJECT", "STATE", "APPLIED", "OBSERVED", "SINCE", "TRIES", "NEXT", "MESSAGE")
 SETTLED = ("deployed", "empty")
 LOCKS = "/proc/locks"
 
@@ -30,7 +31,8 @@ class Standing:
     ``state``: ``deployed``, or ``empty`` where nothing of it is on the host; ``failed``, ``held`` and ``waiting``
     as in a status; ``deploying``, or ``interrupted`` by the end of whoever deployed; ``owed`` where the files are
     there and their commands have not succeeded; ``pending`` where a revision was seen and is not applied;
-    ``unreadable``. The revisions are those of the ledger, ``since`` is when the trouble began.
+    ``unreadable``. The revisions are those of the ledger, ``since`` is when the trouble began, and ``due`` when
+    the agent that runs tries again.
     """
 
     project: str
@@ -44,6 +46,7 @@ class Standing:
     deploy_path: str = ""
     backup_dir: str = ""
     msg: str = ""
+    due: str = ""
 
     @property
     def settled(self) -> bool:
@@ -60,6 +63,7 @@ class Standing:
             "staged": self.staged,
             "since": self.since,
             "attempts": self.attempts,
+            "due": self.due,
             "files": self.files,
             "deployPath": self.deploy_path,
             "msg": self.msg,
@@ -68,12 +72,16 @@ class Standing:
     def row(self) -> tuple[str, ...]:
         """Return the project's line of the table."""
         numbers = [str(number or "-") for number in (self.revision, self.observed)]
-        return (self.project, self.state, *numbers, self.since or "-", str(self.attempts or "-"), self.msg)
+        tries = (self.since or "-", str(self.attempts or "-"), self.due or "-")
+        return (self.project, self.state, *numbers, *tries, self.msg)
 
 
 def standings(state: State, host: str) -> list[Standing]:
     """Return all projects that the host remembers, sorted; raise DeployError when the folder cannot be read."""
-    return [_standing(state, host, name) for name in state.projects()]
+    found = [_standing(state, host, name) for name in state.projects()]
+    if agent(state.path) == 0:  # nobody keeps what an agent had planned
+        return [replace(project, due="") for project in found]
+    return found
 
 
 def table(projects: Iterable[Standing]) -> list[str]:
@@ -101,6 +109,7 @@ def _standing(state: State, host: str, name: str) -> Standing:
         str(policy.get("deployPath", "")),
         str(policy.get("backupDir", "")),
         msg,
+        ledger.due,
     )
 
 
@@ -120,7 +129,8 @@ def _state(state: State, ledger: Ledger) -> tuple[str, str]:
         return "held", f"{len(held)} files (such as {held[0]!r}) are missing from a store that was replaced; they stay"
     if ledger.observed > ledger.settled:
         return "pending", ""
-    return ("deployed" if ledger.open else "empty"), ""
+    restored = [path for (_root, path), owned in ledger.files.items() if owned.restored]
+    return ("deployed" if ledger.open else "empty"), "".join(restored_notes(restored))
 
 
 def _written(folder: str) -> str:

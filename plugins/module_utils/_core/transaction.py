@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Callable, TypeVar
 
-from . import backup, disk, journal
+from . import backup, disk, journal, likeness
+from .failpoints import reach
 from .journal import doing
-from .model import File, Move, Place
+from .keys import MAX_SEGMENT
+from .model import File, Move, Place, Project
+from .plan import Plan
 from .policy import Policy
 from .steps import Attributes, Step
 
@@ -48,7 +53,9 @@ class Transaction:
         self._made: set[Place] = set()
         self._gone: set[Place] = set()
         self.backups: dict[Place, str] = {}
+        self.notes: list[str] = []  # what went another way than it should
         self.staged = False  # whether all new contents lie beside their targets
+        self.swapped = 0  # files that were changed
         with doing("cannot look at the deploy path"):
             self.moves = journal.prepare(steps, self._folders, policy.backup_dir)
 
@@ -60,6 +67,7 @@ class Transaction:
         for start in range(0, len(writes), _AT_ONCE):
             self._write(writes[start : start + _AT_ONCE])
         self.staged = True
+        reach("stage.done")
 
     def _write(self, moves: Sequence[Move]) -> None:
         """Write contents first and sync them then: the disk has less to do when it may take several at once."""
@@ -72,11 +80,16 @@ class Transaction:
             for move, file in zip(moves, opened):
                 with doing(f"cannot write {move.root}/{move.path}"):
                     os.fsync(file)
+                reach("stage.synced")
 
     def _create(self, move: Move) -> int:
         step = self._steps[move.place]
         with disk.folder(move.root, move.base) as fd:
-            return disk.create(fd, move.new, step.content, self._owner(step))
+            owner = self._owner(step)
+            if step.found.kind == "file":
+                name = move.path.rpartition("/")[2]
+                owner = replace(owner, extended=likeness.attributes(fd, name))
+            return disk.create(fd, move.new, step.content, owner)
 
     def _lasting(self, move: Move, act: Callable[[], _Result]) -> _Result:
         """Act in a folder that another project of the host may just remove, for it is empty until this is done."""
@@ -102,14 +115,18 @@ class Transaction:
         return disk.Owner(self._attributes.uid, self._attributes.gid, self._policy.dir_mode)
 
     def _owner(self, step: Step) -> disk.Owner:
-        """Return what the new file gets: the policy's word, else what the replaced file had."""
+        """Return what the new file gets: the policy's word, else what the replaced file had.
+
+        The set-id bits go, as with any change of a file by others than root: they were given to another content.
+        """
         wanted, there = self._attributes, step.found
-        inherit = there.kind == "file"
-        mine = inherit and os.geteuid() == 0  # only root may give files away
+        before = disk.Owner(mode=disk.FILE_MODE)
+        if there.kind == "file":
+            before = likeness.owner(there.uid, there.gid, there.mode & ~likeness.SET_ID)
         return disk.Owner(
-            there.uid if wanted.uid is None and mine else wanted.uid,
-            there.gid if wanted.gid is None and mine else wanted.gid,
-            (there.mode if inherit else disk.FILE_MODE) if wanted.mode is None else wanted.mode,
+            before.uid if wanted.uid is None else wanted.uid,
+            before.gid if wanted.gid is None else wanted.gid,
+            before.mode if wanted.mode is None else wanted.mode,
         )
 
     def back_up(self) -> None:
@@ -118,19 +135,39 @@ class Transaction:
         for step, move in zip(replaced, [move for move in self.moves if move.kind == "backup"]):
             with doing(f"cannot back up {step.root}/{step.path} to {move.root}"):
                 self.backups[step.place] = backup.make(step.place, move.root, move.new, self._when, self._revision)
+            reach("backup.made")
+        reach("backup.done")
 
     def swap(self) -> None:
         """Put the new files in place and take the deleted ones away; each path at once."""
-        touched: dict[Place, None] = {}
-        for move in list(itertools.dropwhile(lambda move: move.kind in ("mkdir", "backup"), self.moves)):
+        moves = list(itertools.dropwhile(lambda move: move.kind in ("mkdir", "backup"), self.moves))
+        self._set_aside([move for move in moves if move.kind == "set"])
+        self._sync([move for move in moves if move.new])  # what lies beside its target stays there, and what is aside
+        for move in moves:
             with doing(f"cannot change {move.root}/{move.path}"):
                 self._swap(move)
-            touched[(move.root, move.path.rpartition("/")[0])] = None
-            touched[(move.root, move.base)] = None
-        for place in touched:
-            where = f"cannot write folder {'/'.join(place)}"
-            with doing(where), contextlib.suppress(FileNotFoundError, NotADirectoryError), disk.folder(*place) as fd:
-                os.fsync(fd)
+            self.swapped += move.kind in ("create", "set", "mode", "delete")
+            reach("swap.move")
+        for move in [move for move in moves if move.kind == "mode"]:  # all have them by now: most need no wait
+            with doing(f"cannot write {move.root}/{move.path}"):
+                disk.sync_file(move.place)
+            reach("swap.mode")
+        self._sync(moves)
+        reach("swap.done")
+
+    def _set_aside(self, moves: Sequence[Move]) -> None:
+        """Give the old files second names."""
+        for move in moves:
+            with doing(f"cannot set {move.root}/{move.path} aside"), disk.parent(move.place) as (fd, name):
+                likeness.set_aside(fd, name, move.old)
+            reach("swap.aside")
+
+    def _sync(self, moves: Sequence[Move]) -> None:
+        """Make durable what the folders of moves hold."""
+        for place in journal.touched(moves):
+            with doing(f"cannot write folder {'/'.join(place)}"):
+                disk.sync_folder(place)
+            reach("swap.synced")
 
     def _swap(self, move: Move) -> None:
         if move.kind == "mkdir":
@@ -143,18 +180,35 @@ class Transaction:
                     os.rmdir(name, dir_fd=fd)
                     self._gone.add(move.place)
                 elif move.kind == "delete":
-                    os.rename(name, move.old, src_dir_fd=fd, dst_dir_fd=base)
+                    _take_away(fd, name, base, move.old)
                 else:
-                    if move.kind == "set":
-                        disk.set_aside(fd, name, move.old)
-                    os.rename(move.new, name, src_dir_fd=base, dst_dir_fd=fd)
+                    self._put(move, fd, name, base)
+
+    def _put(self, move: Move, fd: int, name: str, base: int) -> None:
+        try:
+            os.rename(move.new, name, src_dir_fd=base, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno != errno.EBUSY or move.kind != "set":
+                raise
+            likeness.part(fd, name, base, move.old)
+            # The old content lies aside. Without a new file beside it, that is where undoing looks for it.
+            disk.remove(base, move.new)
+            os.fsync(base)
+            reach("place.begun")
+            step = self._steps[move.place]
+            likeness.overwrite(fd, name, step.content, self._owner(step))
+            self.notes.append(
+                f"{move.root}/{move.path} is a mount point: written in place, so a reader may have seen half of it"
+            )
 
     def undo(self) -> list[str]:
         """Bring everything back as it was before `stage`; return what could not be, as sentences."""
         problems = journal.undo([move for move in self.moves if move.kind != "mkdir" or move.place in self._made])
-        for path in self.backups.values():
+        # Where old files may be missing, their backups may be the last that there is of them.
+        for path in () if journal.lost(problems) else self.backups.values():
             with contextlib.suppress(OSError):
                 backup.drop(self._policy.backup_dir, os.path.relpath(path, self._policy.backup_dir))
+            reach("undo.dropped")
         return problems
 
     @property
@@ -165,20 +219,38 @@ class Transaction:
     def finish(self, keep: str) -> list[Place]:
         """Drop what undoing would have needed; return which of our folders are still there.
 
-        Folders that this product made are removed when they are empty, but not the deploy path
-        ``keep``. What cannot be cleaned up here harms nothing; it is in ``moves`` afterwards.
+        ``keep`` is a deploy path that stays, empty or not. What cannot be cleaned up here harms nothing; it is
+        in ``moves`` afterwards.
         """
-        self.moves = journal.clean(self.moves)
-        backup.prune(self._policy.backup_dir, [path for _unused, path in self.backups], self._policy.keep_backups)
-        innermost_first = sorted(self.folders, key=lambda place: len("/".join(place)), reverse=True)
-        return sorted(place for place in innermost_first if place == (keep, "") or not _remove_quietly(place))
+        self.moves = journal.clean(move for move in self.moves if move.kind != "backup")  # whose are gone by now
+        reach("finish.cleaned")
+        paths = [path for _unused, path in self.backups]
+        backup.prune(self._policy.backup_dir, paths, self._policy.keep_backups, self.backups.values())
+        reach("finish.pruned")
+        return journal.sweep(self.folders, keep)
 
 
-def _remove_quietly(place: Place) -> bool:
+def _take_away(fd: int, name: str, base: int, old: str) -> None:
     try:
-        return disk.remove_folder(place)
-    except OSError:
-        return False
+        os.rename(name, old, src_dir_fd=fd, dst_dir_fd=base)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise OSError(errno.EBUSY, "it is a mount point, which cannot be removed; unmount it first") from error
+
+
+def feasible(plan: Plan, project: Project) -> Plan:
+    """Return the plan, or a failed one when a file's name leaves no room for what its backup adds to it."""
+    for step in plan.steps if plan.policy and plan.policy.backup_dir else ():
+        name = backup.backup_path(step.path, datetime.now(), project.revision).rpartition("/")[2]
+        size = len(name.encode("utf-8"))
+        if step.kind in ("set", "delete") and size > MAX_SEGMENT:
+            why = (
+                f"{step.root}/{step.path} cannot be backed up: the name of its backup would have {size} bytes, and"
+                f" {MAX_SEGMENT} is the most; publish it by a shorter name, or without backupDir"
+            )
+            return Plan("failed", f"{project.where}: {why}")
+    return plan
 
 
 @contextlib.contextmanager
@@ -197,6 +269,7 @@ def staged(folder: str, root: str, files: Mapping[str, File | None]) -> Iterator
                 disk.make_folders((folder, path), disk.Owner())
                 with open(os.path.join(folder, path), "xb") as stream:
                     stream.write(content)
+                reach("check.file")
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

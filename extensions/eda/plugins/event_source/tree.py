@@ -14,9 +14,14 @@ description:
     V(meta.hosts) holds these hosts, which limits a C(run_playbook) or C(run_job_template) action to them.
   - Changes that come close together are one event. Changes that come while a project's event is being worked on are
     collected and become one more event, once all its hosts have written the outcome to the tree.
+  - Where a policy says C(render), a change of what templates read is a change of the project too. That is a value below
+    the project's own C(vars/), and a key below a prefix that the policy lists in C(watch), also one that ends with its
+    lease. Such a change has V(values_changed=true) in the event, and no files unless some changed as well.
+  - At most 64 different prefixes are followed at once, and the log names those beyond. Policies that watch the same
+    prefix share one. The etcd user has to be allowed to read them; one that is refused is logged and tried again.
   - Callbacks of deployments from this controller that were not taken are sent again meanwhile.
-  - An event names files and never holds their contents. The last change is never lost; a change may come twice,
-    then with the same V(meta.uuid).
+  - An event names files and never holds their contents, nor values. The last change is never lost; a change may come
+    twice, then with the same V(meta.uuid).
   - Outages of etcd are waited for. A wrong password or certificate at the start ends the rulebook.
 options:
   endpoints:
@@ -89,7 +94,8 @@ options:
     default: 60
   position_file:
     description:
-      - The file that remembers how far the tree was read, so that a restart goes on there.
+      - The file that remembers how far the tree was read, and what was below watched prefixes, so that a restart goes
+        on there.
       - By default it is in the folder C(watcher) below the environment variable E(ANSIBLE_HOME) or C(~/.ansible),
         named after endpoints, prefix, projects and hosts.
       - With an empty string all projects are replayed at each start.

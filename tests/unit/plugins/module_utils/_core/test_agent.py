@@ -8,21 +8,29 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import agent as module
-from ansible_collections.watcher.config.plugins.module_utils._core import reporter, work
+from ansible_collections.watcher.config.plugins.module_utils._core import outcomes, reporter, watches, work
 from ansible_collections.watcher.config.plugins.module_utils._core.agent import Agent
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
-from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, UnavailableError
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
+    DeniedError,
+    DeployError,
+    UnavailableError,
+)
+from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Reflector, Replaced
 from ansible_collections.watcher.config.plugins.module_utils._core.rules import Rules
 from ansible_collections.watcher.config.plugins.module_utils._core.settings import Beat, Endpoints, Settings
-from ansible_collections.watcher.config.plugins.module_utils._core.store import Batch, Event
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Batch, Event, Listing
+from ansible_collections.watcher.config.plugins.module_utils._core.wishes import Wishes
 from ansible_collections.watcher.config.tests.unit.agent_world import AgentWorld
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 from ansible_collections.watcher.config.tests.unit.receiver import receiving
@@ -107,7 +115,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         (module, "PAUSE", 0.02),
         (reporter, "PAUSE", 0.02),
         (reporter, "LOOK", 0.02),
-        (work, "FIRST_PAUSE", 0.02),
+        (outcomes, "FIRST_PAUSE", 0.02),
         (work, "STALE_PAUSE", 0.02),
     ):
         monkeypatch.setattr(where, name, value)
@@ -178,6 +186,35 @@ def test_what_failed_is_tried_again(host: Host) -> None:
         (host.folder / "ready").touch()
         host.until_files(TWO)
         host.until_status(state="deployed")
+
+
+def test_a_wish_is_tried_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before it is due, and also what somebody else had failed at meanwhile."""
+    monkeypatch.setattr(outcomes, "FIRST_PAUSE", 300.0)
+    wishes = Wishes(host.state.path)
+    host.put(TWO, beforeCmd=f"test -e {host.folder}/ready")
+    with host.running() as agent:
+        until(lambda: host.ledger().attempts == 1)
+        files = wishes.ask(["a.com", "nothing.com"])
+        agent.retry()
+        until(lambda: not any(os.path.exists(file) for file in files))
+        assert (host.ledger().attempts, host.now()) == (2, {})
+        (host.folder / "ready").touch()
+        wishes.ask(["a.com"])
+        agent.retry()
+        host.until_files(TWO)
+
+
+def test_a_wish_finds_what_it_does_not_know_of(host: Host) -> None:
+    """The agent had settled the project; that somebody else broke it since is in the ledger only."""
+    host.put(TWO)
+    with host.running() as agent:
+        host.until_files(TWO)
+        until(lambda: host.ledger().settled > 0)
+        host.drift("a")
+        Wishes(host.state.path).ask(["a.com"])
+        agent.retry()
+        host.until_files(TWO)
 
 
 def test_one_that_hangs_holds_up_nobody(
@@ -433,6 +470,122 @@ def test_two_on_one_state_folder(host: Host) -> None:
         host.until_files({"a": b"2", "b": b"1"})
 
 
+# Templates
+
+UPSTREAM = {"up.j2": b"{% for at in getvs('/s/*') %}\nserver {{ at }};\n{% endfor %}\n"}
+ONE, BOTH = {"up": b"server one;\n"}, {"up": b"server one;\nserver two;\n"}
+
+
+@pytest.fixture
+def services(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host whose project b.com lists two services that registered themselves."""
+    pytest.importorskip("jinja2")
+    monkeypatch.setattr(watches, "Reflector", partial(Reflector, pause=0.01, jitter=lambda: 0.0))
+    host.store.put("/s/a", b"one")
+    host.store.put("/s/b", b"two")
+    host.put(UPSTREAM, "b.com", render=True, watch=["/s"])
+    return host
+
+
+def test_values_that_come_and_go(services: Host) -> None:
+    """The file follows them, the status says which revision it has; nothing is left when the agent ends."""
+    before = set(threading.enumerate())
+    with services.running() as agent:
+        services.until_files(BOTH, "b.com")
+        gone = services.store.delete("/s/b")
+        services.until_files(ONE, "b.com")
+        services.until_status("b.com", state="deployed", revision=gone)
+        services.store.put("/s/b", b"two")
+        services.until_files(BOTH, "b.com")
+        assert services.now() == TWO
+        until(lambda: "0 not up to date" in agent._line())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(BOUND)
+        assert not thread.is_alive(), thread
+
+
+def test_values_that_cannot_be_read(services: Host) -> None:
+    """Who may read the keys of the host and not those is told; once he may, it is deployed without a new try."""
+    denied = threading.Event()
+    denied.set()
+    listed = services.store.list
+
+    def list_(prefix: str, **options: Any) -> Listing:
+        if denied.is_set() and prefix == "/s/":
+            raise DeniedError("permission denied")
+        return listed(prefix, **options)
+
+    services.store.list = list_  # type: ignore[method-assign]
+    with services.running():
+        services.until_files(TWO)
+        services.until_status("b.com", state="failed")
+        assert "/s/, which the policy watches, cannot be read" in services.status("b.com")["msg"]
+        denied.clear()
+        services.until_files(BOTH, "b.com")
+        services.until_status("b.com", state="deployed", msg="")
+
+
+@pytest.mark.parametrize("first", ["/s/", "/watcher/web01/"])
+def test_another_store_without_values(services: Host, first: str) -> None:
+    """Nothing is rendered from what it lacks before the projects are known to be missing, too: then all is held."""
+    listed, go_on = services.store.list, threading.Event()
+
+    def list_(prefix: str, **options: Any) -> Listing:
+        if prefix in ("/s/", "/watcher/web01/") and prefix != first and not options.get("keys_only"):
+            assert go_on.wait(BOUND)
+        return listed(prefix, **options)
+
+    with services.running() as agent:
+        services.until_files(BOTH, "b.com")
+        services.store.list = list_  # type: ignore[method-assign]
+        with services.store.changed:
+            services.store.replace()
+        source = agent._watches._sources["/s/"]
+        if first == "/s/":
+            until(lambda: source.state == watches.DOUBTED)
+        else:
+            until(lambda: agent._mirror.newest() == {})
+        go_on.set()
+        services.until_status("b.com", state="held")
+        assert services.now("b.com") == BOTH
+        services.store.put("/s/a", b"one")
+        services.put(UPSTREAM, "b.com", render=True, watch=["/s"])
+        services.until_files(ONE, "b.com")
+
+
+def test_another_store_with_less_values(services: Host) -> None:
+    """What of them has been lost with the old store is gone once the projects are known anew."""
+    with services.running():
+        services.until_files(BOTH, "b.com")
+        with services.store.changed:
+            services.store.replace()
+            services.store.put("/s/a", b"one")
+            services.put(UPSTREAM, "b.com", render=True, watch=["/s"])
+        services.until_files(ONE, "b.com")
+        services.store.put("/s/b", b"two")
+        services.until_files(BOTH, "b.com")
+
+
+def test_values_of_another_store(services: Host) -> None:
+    """When only their watch has come to it, the projects are read again, too."""
+    with services.running() as agent:
+        services.until_files(BOTH, "b.com")
+        source, listed = agent._watches._sources["/s/"], agent._reflector._attempts
+        agent._watches._take(source, Replaced((), services.store.revision, 1))
+        until(lambda: agent._reflector._attempts > listed and source.state == watches.KNOWN)
+        assert services.now("b.com") == BOTH
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_once_with_values(services: Host, dry_run: bool) -> None:
+    """They are read, and not followed."""
+    services.store.calls.clear()
+    outcomes = services.make(dry_run=dry_run).once()
+    assert [(outcome.project, outcome.state) for outcome in outcomes] == [("a.com", "deployed"), ("b.com", "deployed")]
+    assert services.now("b.com") == ({} if dry_run else BOTH)
+    assert services.store.calls["watch"] == 0
+
+
 # Once, and without doing anything
 
 
@@ -452,6 +605,16 @@ def test_once(host: Host) -> None:
         assert [body["project"] for _path, _kind, body in receiver.posts] == ["a.com"]
         assert host.store.get(TREE.agent("web01"))[0] is None
     assert [outcome.ran for outcome in host.make().once()] == [False, True]
+    assert host.ledger("b.com").attempts == 2
+    assert host.ledger("b.com").due == ""  # nobody is there to try it again
+
+
+def test_once_for_some(host: Host) -> None:
+    """The others are left alone."""
+    host.put(TWO)
+    host.put(TWO, "b.com")
+    assert [outcome.project for outcome in host.make().once(["b.com", "c.com"])] == ["b.com"]
+    assert (host.now(), host.now("b.com")) == ({}, TWO)
 
 
 def test_once_without_a_store(host: Host) -> None:

@@ -73,6 +73,15 @@ def test_nothing_to_write(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.log").read_bytes() == log
 
 
+def test_a_base_that_was_never_complete(tmp_path: Path) -> None:
+    """What a process left that was killed while it wrote a new base goes when the next one writes."""
+    written(tmp_path)
+    (tmp_path / "ledger.json.new").write_text("{")
+    Book(str(tmp_path)).save(None, later(6))
+    assert {path.name for path in tmp_path.iterdir()} == {"ledger.json", "ledger.log"}
+    assert read(tmp_path) == later(6)
+
+
 def test_a_torn_line(tmp_path: Path) -> None:
     """Wherever the log was cut off, the changes before that count, and the next ones follow them."""
     written(tmp_path)

@@ -70,6 +70,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--dry-run", "status"], "--dry-run has no meaning for status"),
         (["doctor", "--json"], "--json has no meaning for doctor"),
         (["run", "--config"], "--config: expected one argument"),
+        (["status", "a.com"], "status takes 0 to 0 names, not 1"),
     ],
 )
 def test_wrong_command_lines(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,8 +125,9 @@ def test_an_error_of_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing INI file is the user's mistake, in each command and on either side of it."""
     for command in cli.COMMANDS:
-        assert cli.main([command, "--config", str(tmp_path / "no")]) == 2
-        assert cli.main(["--config", str(tmp_path / "no"), command]) == 2
+        names = ["name"] * cli.TAKES.get(command, (0, 0))[0]
+        assert cli.main([command, *names, "--config", str(tmp_path / "no")]) == 2
+        assert cli.main(["--config", str(tmp_path / "no"), command, *names]) == 2
         assert f"{tmp_path}/no" in capsys.readouterr().err
 
 

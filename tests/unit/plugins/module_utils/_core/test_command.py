@@ -48,10 +48,11 @@ def test_not_configured(line: str) -> None:
         ("echo a; echo b >&2", "a\nb\n", ""),
         ("echo why; exit 3", "why\n", "beforeCmd failed with exit status 3: why"),
         ("false", "", "beforeCmd failed with exit status 1"),
-        ("kill -9 $$", "", "beforeCmd was killed by signal 9"),
+        ("kill -9 $$", "", "beforeCmd was killed by SIGKILL"),
+        ("kill -40 $$", "", "beforeCmd was killed by signal 40"),
         ("/no/such/program 2>/dev/null", "", "beforeCmd failed with exit status 127"),
         ("printf '\\377\\0x'", "\ufffd\0x", ""),
-        ("printf 'a\\n\\033[2Jb'; exit 1", "a\n\x1b[2Jb", "beforeCmd failed with exit status 1:  [2Jb"),
+        ("printf 'a\\n\\033[2Jb'; exit 1", "a\n\x1b[2Jb", "beforeCmd failed with exit status 1: a / [2Jb"),
         ("cat; pwd", "/\n", ""),
         ("echo $X", "it's here\n", ""),
     ],
@@ -61,6 +62,50 @@ def test_outcomes(line: str, out: str, problem: str) -> None:
     result = run("beforeCmd", line, 5, {"X": "it's here"})
     assert (result.out, result.problem) == (out, problem)
     assert len(result.problem.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("line", "limit", "code"),
+    [
+        ("true", 5, 0),
+        ("exit 3", 5, 3),
+        ("/no/such/program 2>/dev/null", 5, 127),
+        ("/etc 2>/dev/null", 5, 126),
+        ("kill -9 $$", 5, -signal.SIGKILL),
+        ("sh -c 'kill -9 $$'; exit $?", 5, 128 + signal.SIGKILL),
+        ("sleep 60", 0.1, -signal.SIGTERM),
+        ("trap '' TERM; while :; do sleep 0.05; done", 0.1, -signal.SIGKILL),
+        ("trap 'exit 4' TERM; sleep 60 & wait", 0.1, 4),
+        ("true\0", 5, None),
+        ("", 5, None),
+    ],
+)
+def test_exit_codes(line: str, limit: float, code: int | None) -> None:
+    """How a command ended is always told: its exit status, or less than zero the signal; None of one that never ran."""
+    result = run("afterCmd", line, limit, {})
+    assert result.code == code
+    assert bool(result.problem) == (line not in ("true", ""))
+
+
+LONG = "x" * 600
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("printf 'a\\nb\\n\\nc \\n d'", "b / c / d"),
+        ("printf '[emerg] unknown directive\\nconfiguration file test failed\\n\\n'",
+         "[emerg] unknown directive / configuration file test failed"),
+        (f"echo {LONG}", "x" * 500),
+        (f"echo first; echo {LONG}", "x" * 500),
+        (f"echo {LONG}; echo why", "x" * 494 + " / why"),
+        (f"head -c 100000 /dev/zero | tr '\\0' '\\n'; head -c {MAX_OUTPUT} /dev/zero | tr '\\0' y; echo; echo why",
+         "y" * 494 + " / why"),
+    ],
+)  # fmt: skip
+def test_last_words(line: str, words: str) -> None:
+    """A message has the last lines of the output, however much there was, and not more than fits."""
+    assert run("afterCmd", f"{line}; exit 1", 5, {}).problem == f"afterCmd failed with exit status 1: {words}"
 
 
 def test_failure_in_watchers_fields() -> None:
@@ -101,10 +146,75 @@ def test_a_group_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     assert has_ended(tmp_path / "pid")
 
 
+@pytest.mark.usefixtures("begun")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trap '' TERM; {child} & echo $! >{pid}; trap - TERM; sleep 60",  # the shell obeys, the child does not
+        "timeout 60 sh -c 'echo $$ >{pid}; while :; do sleep 0.05; done'; true",  # in a process group of its own
+        "( {child} & echo $! >{pid} ); sleep 60",  # its parent is gone
+    ],
+)
+def test_children_in_other_places_are_ended(tmp_path: Path, line: str) -> None:
+    """What the shell started is found by its session, whatever became of its parent and of its process group."""
+    line = line.format(child="sh -c 'while :; do sleep 0.05; done'", pid=tmp_path / "pid")
+    assert "was ended after 1 s" in run("checkCmd", line, 1, {}).problem
+    assert has_ended(tmp_path / "pid")
+
+
+@pytest.mark.usefixtures("begun")
+def test_a_session_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    """What was started with setsid outlives the time limit, as a daemon does."""
+    line = f"setsid sh -c 'echo $$ >{tmp_path}/pid; exec sleep 60' & sleep 60"
+    assert "was ended after 1 s" in run("checkCmd", line, 1, {}).problem
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it is there
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands see the contract's variables and ours, but for secrets and what concerns only us."""
+    hidden = (
+        "ETCDCTL_PASSWORD",
+        "ETCDCTL_USER",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHER_FAILPOINT",
+        "WATCHER_STAGED",
+        "LISTEN_FDS",
+        "CREDENTIALS_DIRECTORY",
+    )
+    for name in hidden:
+        monkeypatch.setenv(name, "hidden")
+    monkeypatch.setenv("NO_SECRET", "shown")
+    seen = run("afterCmd", "env", 5, {"WATCHER_HOST": "web01"}).out.splitlines()
+    assert {"WATCHER_HOST=web01", "NO_SECRET=shown", f"PATH={os.environ['PATH']}"} <= set(seen)
+    assert [line for line in seen if "hidden" in line] == []
+
+
+def test_nothing_is_inherited(tmp_path: Path) -> None:
+    """Of our open files a command has none, not even inheritable ones; its input is empty."""
+    with (tmp_path / "secret").open("w") as stream:
+        os.set_inheritable(stream.fileno(), True)
+        result = run("afterCmd", "for fd in /proc/$$/fd/*; do readlink $fd; done", 5, {})
+    names = [line for line in result.out.splitlines() if not line.startswith("/proc/")]
+    assert names[0] == "/dev/null"
+    assert all(name.startswith("pipe:") for name in names[1:]), names
+    assert len(names) == 3
+
+
+@pytest.mark.usefixtures("begun")
+def test_a_group_that_proc_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc hides the processes of others, at least the shell's own process group is ended."""
+    monkeypatch.setattr("os.access", lambda *_unused: False)
+    monkeypatch.setattr("os.listdir", lambda _path: [])
+    line = f"trap '' TERM; (while :; do sleep 0.05; done) & echo $! >{tmp_path}/pid; wait"
+    assert "was ended after 1 s" in run("checkCmd", line, 1, {}).problem
+    assert has_ended(tmp_path / "pid")
+
+
 def test_term_gives_time_to_clean_up() -> None:
     """A command that obeys TERM ends in its own way."""
     result = run("checkCmd", "trap 'echo cleaned; exit 0' TERM; sleep 60 & wait", 0.2, {})
-    assert result.out == "cleaned\n"
+    assert (result.out, result.code) == ("cleaned\n", 0)
     assert "was ended" in result.problem
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy
+from ansible_collections.watcher.config.plugins.module_utils._core.clock import moment
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
+from ansible_collections.watcher.config.plugins.module_utils._core.outcomes import JITTER, pause
 from ansible_collections.watcher.config.plugins.module_utils._core.rules import Rules
 from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
 
@@ -86,10 +88,10 @@ def refused(site: Site, **fields: Any) -> Outcome:
     return site.deploy({"a": b"2"}, owner="nosuchuser", **fields)
 
 
-def bad_policy(site: Site, *, remember: bool = False, **fields: Any) -> Outcome:
+def bad_policy(site: Site, *, remember: bool = False, retry: bool = False, **fields: Any) -> Outcome:
     """Write a policy that breaks the contract."""
     project = replace(site.project({"a": b"2"}, **fields), policy=None, policy_error="host web01: bad")
-    return deploy(project, site.state, remember=remember)
+    return deploy(project, site.state, remember=remember, retry=retry)
 
 
 def bad_check(site: Site, **fields: Any) -> Outcome:
@@ -115,7 +117,7 @@ def test_trouble(site: Site, fail: Any) -> None:
     ledger = site.ledger()
     assert first.failed
     assert (ledger.problem, ledger.since, ledger.attempts) == (first.msg, first.finished, 1)
-    second: Outcome = fail(site)
+    second: Outcome = fail(site, revision=site.revision)
     assert (first.attempts, second.attempts) == (1, 2)
     assert (site.ledger().since, site.ledger().attempts) == (first.finished, 2)
     assert site.deploy({"a": b"3"}).state == "deployed"
@@ -123,10 +125,82 @@ def test_trouble(site: Site, fail: Any) -> None:
     assert (ledger.problem, ledger.since, ledger.attempts) == ("", "", 0)
 
 
+@pytest.fixture
+def chance(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return what chance says from now on: the first of the list each time, at first the middle."""
+    said = [1.0]
+
+    def uniform(least: float, most: float) -> float:
+        assert (least, most) == JITTER
+        return said[0]
+
+    monkeypatch.setattr("random.uniform", uniform)
+    return said
+
+
+def test_pauses(chance: list[float]) -> None:
+    """They double, up to a bound, and hosts that failed together spread."""
+    seconds = [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
+    assert [pause(failures) for failures in range(1, 11)] == seconds
+    assert pause(5000) == 300.0
+    chance[:] = [0.8]
+    assert [pause(1), pause(2), pause(20)] == [1.6, 3.2, 240.0]
+
+
+def planned(outcome: Outcome) -> float:
+    """Return the seconds from the end of a failure to the next try."""
+    return round(moment(outcome.due) - moment(outcome.finished), 1)
+
+
+@pytest.mark.parametrize("fail", [refused, bad_policy, bad_check, bad_after, keeping])
+def test_the_next_try(site: Site, chance: list[float], fail: Any) -> None:
+    """Who retries plans the next try, later each time; a newer change, and only that, makes it soon again."""
+    site.deploy({"a": b"1"})
+    first: Outcome = fail(site, retry=True)
+    assert (planned(first), site.ledger().due) == (2.0, first.due)
+    assert [planned(fail(site, revision=site.revision, retry=True)) for _unused in range(3)] == [4.0, 8.0, 16.0]
+    newer = fail(site, retry=True)
+    assert (newer.attempts, planned(newer), site.ledger().attempts) == (1, 2.0, 1)
+    chance[:] = [1.2]
+    assert planned(fail(site, revision=site.revision, retry=True)) == 4.8
+    assert site.deploy({"a": b"3"}).due == ""
+    assert (site.ledger().due, site.ledger().attempts) == ("", 0)
+
+
+def test_a_try_that_somebody_else_has_planned(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A playbook run plans none, and leaves the agent's in the ledger until its time has come."""
+    site.deploy({"a": b"1"})
+    assert (bad_check(site).due, site.ledger().due) == ("", "")
+    agents = bad_check(site, retry=True).due
+    assert (bad_check(site).due, site.ledger().due) == ("", agents)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert bad_check(site, retry=True).due.startswith("1970")
+    assert (bad_check(site).due, site.ledger().due) == ("", "")
+
+
+def test_nothing_is_planned_for_what_waits(site: Site) -> None:
+    """What is held is no failure, and a failure before it is over."""
+    files = {f"f{number}": b"" for number in range(20)}
+    site.deploy(files)
+    assert site.deploy({**files, "a": b""}, beforeCmd="false", retry=True).due
+    outcome = site.deploy({"f1": b""}, retry=True)
+    assert (outcome.state, outcome.due, site.ledger().due) == ("held", "", "")
+
+
+def test_a_killed_deployment_counts_anew(site: Site) -> None:
+    """It began at a newer revision: what failed before that does not lengthen its pauses, and nothing is planned."""
+    site.deploy({"a": b"1"})
+    assert bad_check(site, retry=True).attempts == 1
+    assert bad_check(site, retry=True, revision=site.revision).attempts == 2
+    assert forked(lambda: site.deploy({"a": b"5"}, revision=20, beforeCmd="kill -9 $PPID")) == -9
+    assert (site.ledger().attempts, site.ledger().due) == (0, "")
+    assert bad_check(site, retry=True, revision=20).attempts == 1
+
+
 def test_trouble_of_a_project_that_was_never_deployed(site: Site) -> None:
     """It is remembered, and is nothing that would have to be removed; it goes with the project."""
     assert bad_policy(site).failed
-    assert bad_policy(site).attempts == 2
+    assert bad_policy(site, revision=site.revision).attempts == 2
     assert not site.state.concerns("web01", "a.com")
     assert site.deploy(None).state == "unknown"
     assert (site.ledger().problem, site.ledger().attempts) == ("", 0)
@@ -169,6 +243,20 @@ def test_three_revisions(site: Site) -> None:
     assert revisions(site) == (21, 21, 21)
     assert site.deploy({"a": b"2"}, revision=22).state == "deployed"
     assert revisions(site) == (22, 22, 22)
+
+
+def test_owed_after_a_rollback(site: Site) -> None:
+    """Where afterCmd fails with the files that came back, too, the commands are owed to them; not where nothing was."""
+    assert site.deploy({"a": b"1"}, afterCmd="false").state == "rolledBack"
+    assert site.ledger().owed is None
+    site.deploy({"a": b"1"})
+    assert site.deploy({"a": b"2"}, afterCmd="! grep 2 $WATCHER_DEPLOY_PATH/a").state == "rolledBack"
+    assert site.ledger().owed is None
+    assert site.deploy({"a": b"2"}, afterCmd="false").state == "rolledBack"
+    assert site.ledger().owed == ["a"]
+    assert site.deploy({"a": b"1"}, afterCmd=site.say("after")).ran
+    assert site.logged() == ["after"]
+    assert site.ledger().owed is None
 
 
 URL = "http://receiver.example/"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core import disk
+from ansible_collections.watcher.config.plugins.module_utils._core import disk, likeness
 from ansible_collections.watcher.config.plugins.module_utils._core.disk import Owner
 from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Found
 from ansible_collections.watcher.config.tests.unit.site import tree
@@ -122,8 +122,8 @@ def test_no_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "link", refuse)
     with disk.folder(str(root), "") as fd:
-        disk.set_aside(fd, "file", "aside")
-        disk.set_aside(fd, "link", "aside link")
+        likeness.set_aside(fd, "file", "aside")
+        likeness.set_aside(fd, "link", "aside link")
     assert (root / "aside").read_bytes() == b"x"
     assert (root / "aside").stat().st_mode == (root / "file").stat().st_mode
     assert (root / "aside").stat().st_mtime_ns == (root / "file").stat().st_mtime_ns

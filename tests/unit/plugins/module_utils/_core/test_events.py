@@ -366,3 +366,34 @@ def test_statuses_of_another_store_are_forgotten() -> None:
 def test_nothing_to_wait_for() -> None:
     """Without a change there is no time to wake up at."""
     assert Feed().events.wait(100.0) is None
+
+
+def test_a_change_of_values_is_marked() -> None:
+    """And only that."""
+    feed = Feed()
+    feed.add(change(files={}, values_changed=True), change(host="h2"))
+    event = feed.take(0.2)
+    assert event is not None
+    first, second = event["watcher"]["changes"]
+    assert (first["values_changed"], first["files"]) == (True, [])
+    assert "values_changed" not in second
+
+
+def test_a_change_beside_the_project_is_saved_as_owed() -> None:
+    """No position brings it again, so it holds none back; its revision is kept."""
+    feed = Feed()
+    feed.add(change("q", revision=5))
+    feed.hand()
+    feed.events.status("h1", "q", 5, feed.now)
+    feed.events.add([change("p", revision=20, files={}, values_changed=True, beside=True)], feed.now)
+    feed.add(change("q", revision=9))
+    assert feed.saved == 5
+    feed.hand()
+    feed.events.status("h1", "q", 9, feed.now)
+    saved = feed.events.saved()
+    assert saved is not None
+    assert (saved[0].revision, saved[1]["p", "h1"]) == (9, (OWED[0], 20))
+    feed.events.status("h1", "p", 20, feed.now)
+    saved = feed.events.saved()
+    assert saved is not None
+    assert saved[1]["p", "h1"] == (1, 20)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.watcher.config.plugins.module_utils._core import journal
 from ansible_collections.watcher.config.tests.unit.countdown import Countdown, never_wait, refuse
 from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_restored_is_said_and_tried_again(tmp_path: Path) -> None
     swap = f"cd {site.root} && test -e e || {{ mv d e; ln -s /etc d; }}"
     outcome = site.deploy({"d/a": b"new", "b": b"new"}, afterCmd=f"{swap}; exit 1", beforeCmd=site.say("before"))
     assert outcome.state == "failed"
-    assert "AND THE OLD FILES COULD NOT ALL BE RESTORED: cannot restore" in outcome.msg
+    assert "AND THE OLD FILES COULD NOT ALL BE RESTORED, which the next try does first: cannot restore" in outcome.msg
     assert (site.root / "b").read_bytes() == b"old"
     outcome = site.deploy({"d/a": b"new", "b": b"new"}, beforeCmd=site.say("before"))
     assert outcome.state == "failed"
@@ -151,3 +152,18 @@ def test_what_cannot_be_restored_is_said_and_tried_again(tmp_path: Path) -> None
     assert site.deploy({"d/a": b"old", "b": b"old"}).state == "deployed"
     assert tree(site.root) == {"b": (b"old", 0o644), "d": 0o755, "d/a": (b"old", 0o644)}
     assert site.logged() == ["before"]
+
+
+def test_killed_after_a_deployment_whose_temporary_files_stayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the one before ended well says nothing of the one that was killed: it is undone."""
+    site = Site(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_clean", lambda move: False)
+        site.deploy({"a": b"1"})
+        assert site.ledger().done
+        assert forked(lambda: site.deploy({"a": b"2"}, afterCmd="kill -9 $PPID")) == -9
+    assert (site.root / "a").read_bytes() == b"2"
+    assert site.deploy({"a": b"2"}, checkCmd="false").state == "failed"
+    assert (site.root / "a").read_bytes() == b"1"

@@ -205,6 +205,56 @@ def test_owner_below_a_prefix_that_is_not_ascii() -> None:
     key = tree.policy("web01", "a.com").encode()
     assert tree.owner(key) == ("web01", "a.com")
     assert tree.parse(key) == TreeKey("web01", "a.com")
+    assert tree.is_variable(tree.variables("web01", "a.com").encode() + b"x")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (b"/watcher/web01/a.com/vars/port", True),
+        (b"/watcher/web01/a.com/vars/deep/er", True),
+        (b"/watcher/web01/a.com/vars//", True),
+        (b"/watcher/web01/a.com/vars/\xff", True),
+        (b"/watcher/web01/a.com/vars/", False),
+        (b"/watcher/web01/a.com/vars", False),
+        (b"/watcher/web01/a.com/varsity/port", False),
+        (b"/watcher/web01/a.com/config.d/vars/port", False),
+        (b"/watcher/web01/a b/vars/port", False),
+        (b"/elsewhere/web01/a.com/vars/port", False),
+    ],
+)
+def test_values_for_templates(key: bytes, expected: bool) -> None:
+    """They are below the folder vars of a project."""
+    assert TREE.is_variable(key) == expected
+    assert key.startswith(TREE.variables("web01", "a.com").encode()) or not expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "allowed"),
+    [
+        ("/services", True),
+        ("/watcher", True),
+        ("/watcher/web02/", True),
+        ("/watcher.statuses", True),
+        ("/watcher.agent", True),
+        ("/watcher.status", False),
+        ("/watcher.status/", False),
+        ("/watcher.status/web02/b.com", False),
+        ("/watcher.agents", False),
+        ("/watcher.agents/web01", False),
+    ],
+)
+def test_what_a_policy_may_watch(prefix: str, allowed: bool) -> None:
+    """Not what deployments write: each would ask for one more."""
+    if allowed:
+        TREE.check_watch(["/x", prefix], "where")
+        return
+    with pytest.raises(InvalidError) as caught:
+        TREE.check_watch(["/x", prefix], "where")
+    assert str(caught.value) == (
+        f"where: policy field watch has {prefix}, which agents and deployments themselves write;"
+        " allowed are prefixes elsewhere"
+    )
 
 
 @pytest.mark.parametrize("raw", [b"a\nb", b"\xff\xfe", "a\u2028b\u0085".encode(), "\ud800", "\x1b[31m"])

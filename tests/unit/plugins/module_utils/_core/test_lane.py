@@ -586,3 +586,19 @@ def test_transactions_are_one_deployment(world: AgentWorld) -> None:
     world.follow()
     world.lane()
     assert (world.folder / "log").read_text() == "a b c\n"
+
+
+def test_a_repair_keeps_what_is_held(world: AgentWorld) -> None:
+    """A file that the store lacks is still held after a repair without the store: the next list must not remove it."""
+    world.store.replace()
+    world.put({"a": b"1"})
+    world.mirror.take_listing(world.store.list(PREFIX), ["a.com"])
+    assert LACKS in world.lane().msg
+    world.start()
+    world.drift("a")
+    outcome = world.lanes.repair("a.com")
+    assert outcome is not None
+    assert (outcome.state, world.on_disk()) == ("deployed", {"a": b"1", "b": b"1"})
+    world.list()
+    assert LACKS in world.lane().msg
+    assert world.on_disk() == {"a": b"1", "b": b"1"}

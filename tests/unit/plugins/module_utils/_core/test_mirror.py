@@ -28,6 +28,7 @@ PREFIX = TREE.host("web01")
 BASE = "/watcher/web01/a.com/"
 POLICY = b'{"deployPath": "/srv"}'
 OTHER_POLICY = b'{"deployPath": "/srv", "afterCmd": "true"}'
+RENDER = b'{"deployPath": "/srv", "render": true, "watch": ["/services/"]}'
 
 
 class Host:
@@ -104,7 +105,7 @@ def host() -> Host:
 
 def said(project: Project) -> dict[str, Any]:
     """Return what of a project has to be the same however it was learned."""
-    names = ("host", "name", "cluster_id", "policy", "policy_error", "kept", "newest")
+    names = ("host", "name", "cluster_id", "policy", "policy_error", "kept", "variables")
     rejected = list(project.rejected.items())
     files = {path: (file.digest, file.size) for path, file in project.files.items()}
     return {
@@ -118,7 +119,9 @@ def said(project: Project) -> dict[str, Any]:
 # Whatever happens
 
 PATHS = ["a", "a/b", "a/b/c", "a.b", "d/e", "d", "d/e/f"]
+VARS = ["vars/a", "vars/b/c", "vars/\u00e9"]
 ODD = ["config.d/../x", "config.d/", "config.d/a\nb", "config.d/" + "x" * 256, "lock", "configx", "config.d", "other/1"]
+ODD += ["vars", "vars/"]
 BESIDE = [
     "/watcher/web010/p/config",
     "/watcher/web01/bad name/config",
@@ -136,6 +139,7 @@ class Chance:
         self.host = Host()
         self.disk: dict[str, dict[str, str]] = {}  # digests by project and path
         self.policies: dict[str, object] = {}
+        self.variables: dict[str, object] = {}  # as of the last deployment that renders
         self.open: list[Task] = []  # deployed, and not settled yet
 
     def key(self) -> str:
@@ -146,12 +150,14 @@ class Chance:
         base = f"/watcher/web01/{self.random.choice('pq')}/"
         if kind < 0.2:
             return base + "config"
-        return base + (self.random.choice(ODD) if kind < 0.3 else f"config.d/{self.random.choice(PATHS)}")
+        if kind < 0.4:
+            return base + self.random.choice(ODD if kind < 0.3 else VARS)
+        return base + f"config.d/{self.random.choice(PATHS)}"
 
     def value(self, key: str) -> bytes:
         """Return a value for it, good or bad."""
         if key.endswith("/config"):
-            return self.random.choice((POLICY, POLICY, OTHER_POLICY, b"{}", b"\xff"))
+            return self.random.choice((POLICY, OTHER_POLICY, RENDER, RENDER, RENDER, RENDER, b"{}", b"\xff"))
         return self.random.choice((b"1", b"2", b"3", b"", b"too large for the test"))
 
     def change(self) -> None:
@@ -180,6 +186,7 @@ class Chance:
                     assert file.content is not None
                     disk[path] = file.digest
             self.policies[name] = task.project.policy
+            self.variables[name] = task.project.variables
             self.open.append(task)
             assert disk == wanted
         self.check_disk(name)
@@ -189,7 +196,9 @@ class Chance:
         whole = self.host.mirror.task(name, whole=True)
         wanted = {} if whole is None else {path: file.digest for path, file in whole.project.files.items()}
         assert self.disk.get(name, {}) == wanted
-        assert self.policies.get(name) == (whole.project.policy if whole else None)
+        policy = whole.project.policy if whole else None
+        assert self.policies.get(name) == policy
+        assert whole is None or policy is None or not policy.render or self.variables[name] == whole.project.variables
 
     def compare(self) -> None:
         """Compare the mirror with a listing, and each part with its whole."""
@@ -201,6 +210,7 @@ class Chance:
                 continue
             assert whole is not None
             assert said(whole.project) == said(listed[name])
+            assert whole.project.newest == self.host.mirror.newest_of(name) >= listed[name].newest
             assert (whole.digest, whole.files) == (listed[name].digest, len(listed[name].files))
             if part is not None:
                 assert (part.digest, part.files) == (whole.digest, whole.files)
@@ -454,6 +464,112 @@ def test_a_project_that_comes_again_before_it_is_settled(host: Host) -> None:
     host.put("", "a")
     host.mirror.settled(task)
     assert host.settle().project.exists
+
+
+# What templates read
+
+
+@pytest.fixture
+def rendering(host: Host) -> Host:
+    """Return a host whose project renders templates, settled."""
+    host.store.put(key(""), RENDER)
+    host.store.put(BASE + "vars/old", b"0")
+    host.follow()
+    host.settle()
+    return host
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: store.put(BASE + "vars/new", b"1"),
+        lambda store: store.put(BASE + "vars/old", b"1"),
+        lambda store: store.delete(BASE + "vars/old"),
+    ],
+    ids=["new", "changed", "deleted"],
+)
+def test_a_variable_changes_a_project_that_renders(rendering: Host, act: Callable[[MemoryStore], int]) -> None:
+    """All of it is compared, as of then; once that is settled there is nothing to do."""
+    revision = act(rendering.store)
+    assert rendering.follow() == {"a.com"}
+    task = rendering.settle()
+    assert (task.paths, task.project.revision) == (None, revision)
+    assert task.project.newest == revision
+    assert task.project.variables == rendering.listed()["a.com"].variables
+    assert (rendering.mirror.newest(), rendering.mirror.task("a.com")) == ({"a.com": revision}, None)
+    rendering.list()
+    assert rendering.settle().project.newest == rendering.listed()["a.com"].newest
+
+
+def test_a_project_that_renders_is_compared_as_a_whole(rendering: Host) -> None:
+    """A template may include any other file's change."""
+    rendering.put("a", value=b"2")
+    rendering.store.put(key(""), RENDER)
+    assert rendering.settle().paths is None
+
+
+def test_a_variable_changes_no_other_project(host: Host) -> None:
+    """It is known, and nothing is to be done; the project is as new as before."""
+    newest = host.mirror.newest()
+    host.store.put(BASE + "vars/x", b"1")
+    assert host.follow() == set()
+    assert (host.mirror.task("a.com"), host.mirror.newest()) == (None, newest)
+    assert host.listed()["a.com"].newest == newest["a.com"]
+    host.list()
+    assert host.mirror.newest() == newest
+    host.settle()
+    host.store.put(key(""), RENDER)
+    host.follow()
+    assert host.settle().project.variables == {(BASE + "vars/x").encode(): b"1"}
+
+
+def test_variables_alone_are_no_project(host: Host) -> None:
+    """Before a project is there and when it is gone: no work, nothing suspect, and they are known when it comes."""
+    host.store.put("/watcher/web01/b.com/vars/x", b"1")
+    host.store.put(BASE + "vars/x", b"1")
+    assert host.follow() == set()
+    host.delete("", "a", "b/c")
+    assert not host.settle().project.exists
+    for _unused in range(2):
+        assert host.mirror.compare() == set()
+        assert (host.mirror.task("a.com"), host.mirror.task("b.com"), host.mirror.newest()) == (None, None, {})
+        assert host.mirror.suspects(host.store.list(PREFIX, keys_only=True)) == set()
+        assert host.list() == set()
+    assert host.mirror.take_listing(host.store.list(ROOT), ["a.com"]) == {"a.com"}
+    assert not host.settle().project.exists
+    host.store.commit(Write(puts=((key(""), RENDER), (key("a"), b"1"))))
+    assert host.follow() == {"a.com"}
+    assert host.settle().project.variables == {(BASE + "vars/x").encode(): b"1"}
+
+
+def test_variables_that_are_gone_leave_nothing(host: Host) -> None:
+    """Names come and go over the years, also those of projects that never were."""
+    host.store.put(BASE + "vars/x", b"1")
+    for number in range(3):
+        host.store.put(f"/watcher/web01/p{number}/vars/x", b"1")
+        host.store.delete(f"/watcher/web01/p{number}/vars/x")
+    host.follow()
+    assert list(host.mirror._images) == ["a.com"]
+    host.delete("", "a", "b/c")
+    host.store.delete(BASE + "vars/x")
+    host.follow()
+    assert not host.settle().project.exists
+    host.store.put(BASE + "vars/x", b"1")
+    host.store.delete(BASE + "vars/x")
+    assert (host.follow(at_once=True), host.mirror._images) == (set(), {})
+
+
+def test_what_is_elsewhere_changes_a_project(rendering: Host) -> None:
+    """It is compared as of then, also when the task before came first; a project that is not there is not made."""
+    rendering.mirror.touch({"a.com", "b.com"}, 90)
+    task = rendering.task()
+    assert (task.paths, task.project.revision, rendering.mirror.newest()) == (None, 90, {"a.com": 90})
+    rendering.mirror.touch({"a.com"}, 91)
+    rendering.mirror.settled(task)
+    assert rendering.settle().project.revision == 91
+    assert (rendering.mirror.task("a.com"), rendering.mirror.task("b.com")) == (None, None)
+    rendering.list()
+    assert rendering.task().project.revision == rendering.store.revision
 
 
 # Evidence for removals

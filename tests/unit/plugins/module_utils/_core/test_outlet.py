@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from ansible_collections.watcher.config.plugins.module_utils._core import reporter
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import UnavailableError
 from ansible_collections.watcher.config.plugins.module_utils._core.ledger import SPOOL, State
-from ansible_collections.watcher.config.plugins.module_utils._core.model import FileChange, Outcome
+from ansible_collections.watcher.config.plugins.module_utils._core.model import CommandResult, FileChange, Outcome
 from ansible_collections.watcher.config.plugins.module_utils._core.outlet import Outlet
 from ansible_collections.watcher.config.plugins.module_utils._core.sender import Sender
 from ansible_collections.watcher.config.tests.unit.agent_world import AgentWorld
@@ -299,6 +300,14 @@ def test_a_deployment_in_the_log(outlets: Callable[..., Outlet], log: Callable[[
         ("INFO", f"{where}: set f0, set f1"),
         ("INFO", f"{where}: set f0, set f1, set f2, set f3, set f4 and 2 more"),
     ]
+
+
+def test_exit_codes_in_the_log(outlets: Callable[..., Outlet], log: Callable[[], Any]) -> None:
+    """Of each command that was run, also where the message says nothing of it."""
+    check, after = CommandResult("", "", 0), CommandResult("", "afterCmd was killed by SIGKILL", -9)
+    tell(outlets(), replace(outcome(callback="", msg=""), check=check, after=after))
+    where = "host web01, project a.com, revision 5: deployed in 12.3 ms"
+    assert log() == [("INFO", f"{where}; checkCmd 0, afterCmd -9")]
 
 
 def test_trouble_in_the_log(outlets: Callable[..., Outlet], log: Callable[[], Any]) -> None:

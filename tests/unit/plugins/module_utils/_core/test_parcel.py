@@ -45,6 +45,8 @@ PROJECT = Project(
     {"/watcher/web01/a.com/config.d/\\xff": "bad"},
     frozenset(["big"]),
     newest=19,
+    published=DIGEST,
+    render_error="host web01, project a.com, template x",
 )
 PARCEL = Parcel(
     "web01",
@@ -70,6 +72,12 @@ def test_nothing_shows() -> None:
     """Contents are not readable by chance."""
     project = replace(PROJECT, files={"a": File.of(b"password" * 9)})
     assert b"password" not in pack(Parcel("web01", 1, 1, [project]))
+
+
+def test_values_stay_at_home() -> None:
+    """What templates read is not sent to hosts."""
+    project = replace(PROJECT, variables={b"/watcher/web01/a.com/vars/x": b"secret"})
+    assert b"secret" not in zlib.decompress(base64.b64decode(pack(Parcel("web01", 1, 1, [project]))))
 
 
 def test_an_empty_manifest_arrives() -> None:
@@ -117,6 +125,9 @@ def with_project(**changes: Any) -> bytes:
         with_project(files={"a": [DIGEST]}),
         with_project(files=[]),
         with_project(kept=1),
+        with_project(published="sha256:0"),
+        with_project(published=None),
+        with_project(render_error=None),
     ],
 )
 def test_damage(packed: bytes) -> None:
@@ -137,7 +148,7 @@ def test_outcome_round_trip() -> None:
     """An outcome comes back from a host as it was."""
     outcome = Outcome(
         "web01", "a.com", "failed", 1, 2, "sha256:0", 3, "m", True, (FileChange("a", "set", "1", "/b"),),
-        CommandResult("o", "p"), CommandResult("q"), CommandResult(), "/srv", "http://x/", "t0", "t1", 4,
+        CommandResult("o", "p", 3), CommandResult("q"), CommandResult(), "/srv", "http://x/", "t0", "t1", 4, "t2",
         ["n"], ["need"], ["ask"], 9, [{"before": "", "after": "x"}],
     )  # fmt: skip
     assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import InvalidError
-from ansible_collections.watcher.config.plugins.module_utils._core.policy import MAX_VALUE, Policy, encode
+from ansible_collections.watcher.config.plugins.module_utils._core.policy import (
+    MAX_VALUE,
+    MAX_WATCHED,
+    Policy,
+    encode,
+)
 
 WHERE = "host web01, project a.com, key config"
 
@@ -66,6 +71,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("keepBackups", 0, 0),
     ("render", True, True),
     ("watch", ["/x", "/y/"], ("/x", "/y/")),
+    ("watch", [f"/{number}" for number in range(MAX_WATCHED)], tuple(f"/{number}" for number in range(MAX_WATCHED))),
     ("files", {}, {}),
     ("files", {"a/b": DIGEST}, {"a/b": DIGEST}),
 ]
@@ -105,7 +111,12 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("onFailure", ["", "Rollback", None, True, [], {}], "rollback or keep"),
     ("keepBackups", [-1, 1.0, "1", None, True], "a whole number"),
     ("render", [0, "true", None], "true or false"),
-    ("watch", ["/x", [1], ["x"], [""], ["/"], ["/a/../b"], {}, None], "a list of key prefixes"),
+    (
+        "watch",
+        ["/x", [1], ["x"], [""], ["/"], ["//"], ["/a//"], ["/a", "/a/../b"], ["/a\n"], {}, None,
+         [f"/{number}" for number in range(MAX_WATCHED + 1)]],
+        "a list of at most 16 key prefixes, such as /services",
+    ),
     (
         "files",
         [[], None, "x", {"../x": DIGEST}, {"": DIGEST}, {"a": 1}, {"a": "sha256:0"}, {"a": DIGEST.upper()},

@@ -122,6 +122,19 @@ def test_others_are_told_all_the_same(store: MemoryStore, site: Site) -> None:
     assert "deployPath" in str(found["c.com"])
 
 
+def test_templates(store: MemoryStore, site: Site) -> None:
+    """They are rendered with what is there now, and it is told what is wrong with them."""
+    pytest.importorskip("jinja2")
+    publish(store, site, "a.com", {"x.j2": "{{ getv('/s/a') }}"}, render=True, watch=["/s"])
+    preview = told(store, site)["a.com"]
+    assert not preview.good
+    assert str(preview).startswith("would fail at revision 2; ")
+    assert "template x.j2, line 1: key '/s/a' is not in the tree" in str(preview)
+    revision = store.put("/s/a", b"1")
+    preview = told(store, site)["a.com"]
+    assert (preview.good, str(preview)) == (True, f"would be deployed at revision {revision}: create x")
+
+
 def test_many_files() -> None:
     """A line has an end."""
     changes = [FileChange(str(number), "set") for number in range(12)]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,3 +159,43 @@ def test_a_withdrawal_in_between_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(InvalidError, match="has no policy for it yet"):
         put(store, {"b": b"2"}, None)
     assert listed(TREE.root).items == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a.j2": b"one\n{% for %}\n"}, "project a.com, template a.j2, line 2: Expected an expression"),
+        ({"a.j2": b"{{ 1 | no_such_filter }}"}, "template a.j2, line 1: No filter named 'no_such_filter'"),
+        ({"a.j2": b"\xff"}, "template a.j2: it is not UTF-8 text"),
+        ({"a.j2": b"", "a": b""}, "template 'a.j2' would be deployed as 'a', which is a file, too"),
+    ],
+)
+def test_templates_that_no_host_could_render(store: MemoryStore, files: dict[str, bytes], said: str) -> None:
+    """A template is refused for its syntax, by file and line, where the policy, given or stored, has them rendered."""
+    renders = {**POLICY, "render": True}
+    with pytest.raises(InvalidError, match=re.escape(said)):
+        put(store, files, renders)
+    put(store, {}, renders)
+    with pytest.raises(InvalidError, match=re.escape(said)):
+        put(store, files, None)
+    assert set(stored(store)) == {"config"}
+    put(store, files)  # they are files like all others then
+    with pytest.raises(InvalidError, match=re.escape(said)):
+        put(store, {}, renders)
+
+
+def test_templates_that_hosts_can_render(store: MemoryStore) -> None:
+    """What depends on the values of the tree is not judged, nor what another template has."""
+    put(store, {"a.j2": b"{{ getv('/x') }}{% include 'b.j2' %}", "b.j2": b"{{ nothing }}"}, {**POLICY, "render": True})
+    assert set(stored(store)) == {"config", "config.d/a.j2", "config.d/b.j2"}
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_watch_on_statuses(store: MemoryStore, given: bool) -> None:
+    """What hosts would refuse is not published, whoever wrote the policy."""
+    policy = {**POLICY, "watch": ["/watcher.status/"]}
+    if not given:
+        store.put(TREE.policy("web01", "a.com"), json.dumps(policy).encode())
+    with pytest.raises(InvalidError, match=re.escape("policy field watch has /watcher.status/, which")):
+        put(store, {"a": b""}, policy if given else None)
+    assert "config.d/a" not in stored(store)

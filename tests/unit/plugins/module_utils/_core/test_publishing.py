@@ -9,7 +9,8 @@ import base64
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ import pytest
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import InvalidError
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import MAX_VALUE
-from ansible_collections.watcher.config.plugins.module_utils._core.publishing import Request, publish_for_hosts
+from ansible_collections.watcher.config.plugins.module_utils._core.publishing import (
+    Request,
+    pack,
+    publish_for_hosts,
+    read_contents,
+)
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
 POLICY = {"deployPath": "/srv"}
@@ -187,3 +193,81 @@ def test_odd_keys_in_results(store: MemoryStore) -> None:
     store.put("/watcher/web01/a.com/config.d/a\nb")
     result = ask(store, purge=True, files=[])
     assert result["hosts"][0]["deleted"] == ["/watcher/web01/a.com/config.d/a\\nb"]
+
+
+def templates(tmp_path: Path, **options: Any) -> Request:
+    """Return a request for a folder with a template and a file, for two hosts."""
+    (tmp_path / "site" / "d").mkdir(parents=True)
+    (tmp_path / "site" / "d" / "a.conf.j2").write_bytes(b"a")
+    (tmp_path / "site" / "b.conf").write_bytes(b"b")
+    defaults = {"project": "a.com", "hosts": ["web01", "web02"], "policy": POLICY, "src": str(tmp_path / "site")}
+    return Request(**{**defaults, "template": True, **options})
+
+
+def rendered(host: str) -> Callable[[str], bytes]:
+    """Return a renderer that tells what it was asked for."""
+    return lambda file: f"{host} {Path(file).name}".encode()
+
+
+def test_templates(store: MemoryStore, tmp_path: Path) -> None:
+    """Each host gets what was rendered for it, without the suffix, and the other files as they are."""
+    files = [
+        {"path": "named.j2", "src": str(tmp_path / "site" / "d" / "a.conf.j2")},
+        {"path": "plain.j2", "src": str(tmp_path / "site" / "b.conf")},
+        {"path": "text.j2", "content": "{{ text }}"},
+    ]
+    request = templates(tmp_path, files=files)
+    contents = request.rendered(rendered)
+    assert contents["web02"] == {
+        "d/a.conf": b"web02 a.conf.j2",
+        "b.conf": b"b",
+        "named.j2": b"web02 a.conf.j2",
+        "plain.j2": b"b",
+        "text.j2": b"{{ text }}",
+    }
+    (tmp_path / "sent").write_bytes(pack(contents))
+    assert read_contents(str(tmp_path / "sent")) == contents
+    (tmp_path / "sent").write_bytes(pack(contents)[:-8])
+    with pytest.raises(InvalidError, match="sent, cannot be read"):
+        read_contents(str(tmp_path / "sent"))
+    result = publish_for_hosts(store, Tree(), replace(request, contents=contents))
+    assert (store.revision, result["changed"]) == (3, True)
+    assert (stored(store), stored(store, "web02")) == (contents["web01"], contents["web02"])
+    assert not publish_for_hosts(store, Tree(), replace(request, contents=contents))["changed"]
+    assert publish_for_hosts(store, Tree(), replace(request, state="absent"))["changed"]
+
+
+def test_templates_are_packed_once(tmp_path: Path) -> None:
+    """What is the same for a hundred hosts travels once."""
+    big = os.urandom(100_000)
+    hosts = {f"web{number}": {"a": big, "b": big} for number in range(100)}
+    assert len(pack(hosts)) < 300_000
+
+
+def test_templates_that_meet(tmp_path: Path) -> None:
+    """A file and a template of one name are refused, unless files says what is meant by it."""
+    request = templates(tmp_path)
+    (tmp_path / "site" / "b.conf.j2").write_bytes(b"b")
+    with pytest.raises(InvalidError, match=r"src has 'b.conf' and 'b.conf.j2'"):
+        request.rendered(rendered)
+    (tmp_path / "site" / "b.conf").unlink()
+    request = replace(request, files=[{"path": "b.conf", "content": "said"}])
+    assert request.rendered(rendered)["web01"]["b.conf"] == b"said"
+
+
+def test_one_bad_host_stops_all(store: MemoryStore, tmp_path: Path) -> None:
+    """What one host could not deploy is published for none, and the message names the host."""
+    contents = {"web01": {"a": b""}, "web02": {"a": b"x" * (MAX_VALUE + 1)}}
+    with pytest.raises(InvalidError, match=r"host web02, project a\.com: file 'a' has 1048577 bytes"):
+        publish_for_hosts(store, Tree(), templates(tmp_path, contents=contents))
+    request = replace(templates(tmp_path / "more"), policy={**POLICY, "render": True})
+    contents = {"web01": {"a.j2": b""}, "web02": {"a.j2": b"{% for %}"}}
+    with pytest.raises(InvalidError, match=r"host web02, project a\.com, template a\.j2, line 1: Expected"):
+        publish_for_hosts(store, Tree(), replace(request, contents=contents))
+    assert store.revision == 1
+
+
+def test_templates_without_a_controller(store: MemoryStore, tmp_path: Path) -> None:
+    """The module alone cannot render, and says so."""
+    with pytest.raises(InvalidError, match="without its action plugin"):
+        publish_for_hosts(store, Tree(), templates(tmp_path))

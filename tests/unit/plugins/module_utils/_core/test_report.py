@@ -148,6 +148,8 @@ def test_status(store: MemoryStore) -> None:
         "finishedAt": "t1",
         "attempts": 1,
     }
+    assert write(store, state="failed", due="then")
+    assert status(store)["nextTry"] == "then"  # only while a try is planned
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,25 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.controller import Course
 from ansible_collections.watcher.config.plugins.module_utils._core.model import (
+    CommandResult,
     FileChange,
     Outcome,
 )
 from ansible_collections.watcher.config.plugins.module_utils._core.result import task_result
 
 OUTCOME = Outcome("web01", "a.com", "deployed", 5, 5, "", 1, ran=True, changes=(FileChange("a", "set"),))
+
+
+def test_commands() -> None:
+    """Each has its output, problem and exit code; what was not run has none."""
+    after = CommandResult("out\n", "afterCmd failed with exit status 3: out", 3)
+    (project,) = task_result(Course([replace(OUTCOME, after=after)]))["projects"]
+    nothing = {"out": "", "problem": "", "code": None}
+    assert project["commands"] == {
+        "checkCmd": nothing,
+        "beforeCmd": nothing,
+        "afterCmd": {"out": "out\n", "problem": "afterCmd failed with exit status 3: out", "code": 3},
+    }
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,24 @@ def test_what_is_the_policy(key: str, value: bytes, is_policy: bool) -> None:
     assert reading.is_policy == is_policy
 
 
+def test_values_for_templates() -> None:
+    """They are kept apart, count as changes where templates are rendered, and are no project by themselves."""
+    keys: dict[str | bytes, bytes] = {"config": POLICY, "vars/port": b"80", b"vars/\xff": b"\xff", "vars": b""}
+    project = one(keys)
+    root = b"/watcher/web01/a.com/vars/"
+    assert project.variables == {root + b"port": b"80", root + b"\xff": b"\xff"}
+    assert (project.files, project.rejected, project.ignored, project.newest) == ({}, {}, 1, 2)
+    assert one({**keys, "config": b'{"deployPath": "/srv", "render": true}'}).newest == 4
+    assert read({"vars/port": b"80"}) == {}
+
+
+def test_a_policy_that_watches_statuses() -> None:
+    """It is refused like any other wrong field: each deployment would be the next one's reason."""
+    project = one({"config": b'{"deployPath": "/srv", "watch": ["/watcher.status/web02"]}'})
+    assert project.policy is None
+    assert project.policy_error.startswith("host web01, project a.com, key /watcher/web01/a.com/config: policy field")
+
+
 def test_strays() -> None:
     """Keys whose host or project breaks the rules belong to no project, and are reported."""
     keys = [

@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core.changes import Mark, Owner, Tracker
+from ansible_collections.watcher.config.plugins.module_utils._core.changes import Mark
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import StoreError, UnavailableError
 from ansible_collections.watcher.config.plugins.module_utils._core.events import Events
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
+from ansible_collections.watcher.config.plugins.module_utils._core.prefixes import Owner
 from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector
 from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
 from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
+from ansible_collections.watcher.config.plugins.module_utils._core.tracker import Tracker
 from ansible_collections.watcher.config.tests.unit.memory_store import MemoryStore
 
 TREE = Tree()

@@ -57,12 +57,20 @@ def test_failed(site: Site) -> None:
     """A deployment that failed says why, since when and how often, and what is still applied."""
     site.deploy({"x": b"1"})
     first = site.deploy({"x": b"2"}, beforeCmd="echo no good; exit 3")
-    site.deploy({"x": b"2"}, beforeCmd="echo no good; exit 3")
+    site.deploy({"x": b"2"}, beforeCmd="echo no good; exit 3", revision=site.revision)
     found = only(site)
-    assert (found.state, found.revision, found.observed, found.attempts) == ("failed", 11, 13, 2)
+    assert (found.state, found.revision, found.observed, found.attempts) == ("failed", 11, 12, 2)
     assert found.since == first.finished
     assert found.msg == "beforeCmd failed with exit status 3: no good"
     assert not found.settled
+
+
+def test_the_next_try(site: Site) -> None:
+    """It is shown as long as somebody keeps it."""
+    site.deploy({"x": b"1"}, beforeCmd="false", retry=True)
+    with alone(site.state.path):
+        assert only(site).due == site.ledger().due > ""
+    assert only(site).due == ""
 
 
 def test_held(site: Site) -> None:
@@ -133,11 +141,14 @@ def test_unreadable(site: Site) -> None:
 
 def test_the_table(site: Site) -> None:
     """Columns are aligned, and a message is one line."""
-    projects = [Standing("a.com", "deployed", 11, 11), Standing("b", "failed", 0, 12, 0, SINCE, 3, msg="a\nb")]
+    projects = [
+        Standing("a.com", "deployed", 11, 11),
+        Standing("b", "failed", 0, 12, 0, SINCE, 3, msg="a\nb", due=SINCE),
+    ]
     assert standing.table(projects) == [
-        "PROJECT  STATE     APPLIED  OBSERVED  SINCE                     TRIES  MESSAGE",
-        "a.com    deployed  11       11        -                         -",
-        "b        failed    -        12        2026-01-31T10:00:00.000Z  3      a b",
+        "PROJECT  STATE     APPLIED  OBSERVED  SINCE                     TRIES  NEXT                      MESSAGE",
+        "a.com    deployed  11       11        -                         -      -",
+        "b        failed    -        12        2026-01-31T10:00:00.000Z  3      2026-01-31T10:00:00.000Z  a b",
     ]
 
 
@@ -162,7 +173,7 @@ def test_callbacks(tmp_path: Path) -> None:
 
 def test_json() -> None:
     """The names of the ledger's three revisions."""
-    data = Standing("a.com", "failed", 1, 3, 2, SINCE, 4, 5, "/srv", "/backup", "why").to_json()
+    data = Standing("a.com", "failed", 1, 3, 2, SINCE, 4, 5, "/srv", "/backup", "why", "then").to_json()
     assert data == {
         "project": "a.com",
         "state": "failed",
@@ -171,6 +182,7 @@ def test_json() -> None:
         "staged": 2,
         "since": SINCE,
         "attempts": 4,
+        "due": "then",
         "files": 5,
         "deployPath": "/srv",
         "msg": "why",

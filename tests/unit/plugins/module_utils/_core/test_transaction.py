@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.watcher.config.tests.unit.site import Site, forked, tree
+from ansible_collections.watcher.config.tests.unit.site import Site, forked, let_in, tree
 
 
 @pytest.fixture
@@ -187,10 +186,7 @@ def as_nobody(site: Site, files: dict[str, bytes]) -> str:
     reading, writing = os.pipe()
 
     def act() -> None:
-        for parent in site.folder.parents:  # pytest's, which are root's alone
-            if parent == Path(tempfile.gettempdir()):
-                break
-            parent.chmod(0o711)
+        let_in(site.folder)
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
