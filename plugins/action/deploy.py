@@ -95,7 +95,7 @@ class ActionModule(ConnectedAction, ActionBase):
             result = {"projects": []} if check else self._deploy(store, tree, arguments)
             said = {**said, "backup": backup.name, "published": 0 if check else done.revision}
             return published_result(done, result, said, diff=self._task.diff)
-        restored, warnings = Restored.from_json(answer), []
+        restored, warnings = Restored.from_json(answer, arguments["host"], project), []
         if not check:
             warnings = tell_restored(store, tree, restored, Spool(spool_folder()), by="playbook", version=VERSION)
         result = task_result(Course([restored.outcome], warnings=warnings))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One etcd for each file, a controller with the host web01 on an empty tree, and a receiver of callbacks."""
+"""One etcd for each file, an empty tree with the host web01 or none, and a receiver of callbacks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.tests.agent_site import AgentSite
 from ansible_collections.watcher.config.tests.ansible_site import Receiver, Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
+from ansible_collections.watcher.config.tests.source_run import Tree
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,15 @@ def host(etcd: EtcdServer, tmp_path: Path) -> Iterator[AgentSite]:
     site = AgentSite(tmp_path, etcd)
     yield site
     site.close()
+
+
+@pytest.fixture
+def tree(etcd: EtcdServer) -> Iterator[Tree]:
+    """Return an empty tree, for an event source."""
+    tree = Tree(etcd)
+    tree.store.commit(Write(delete_prefixes=("/",)))
+    yield tree
+    tree.store.close()
 
 
 @pytest.fixture

@@ -9,32 +9,12 @@ import asyncio
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
-from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 from ansible_collections.watcher.config.tests.source_run import Tree, run, source
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[EtcdServer]:
-    """Start one etcd for all tests that do not harm it."""
-    with EtcdServer() as server:
-        yield server
-
-
-@pytest.fixture
-def tree(shared: EtcdServer) -> Iterator[Tree]:
-    """Return an empty tree."""
-    tree = Tree(shared)
-    tree.store.commit(Write(delete_prefixes=("/",)))
-    yield tree
-    tree.store.close()
 
 
 def test_one_transaction_is_one_event(tree: Tree, tmp_path: Path) -> None:

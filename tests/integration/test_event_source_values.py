@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,6 @@ from ansible_collections.watcher.config.plugins.module_utils._core.prefixes impo
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
 from ansible_collections.watcher.config.tests.source_run import Running, Tree, eventually, run, source
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[EtcdServer]:
-    """Start one etcd for all tests that do not harm it."""
-    with EtcdServer() as server:
-        yield server
-
-
-@pytest.fixture
-def tree(shared: EtcdServer) -> Iterator[Tree]:
-    """Return an empty tree."""
-    tree = Tree(shared)
-    tree.store.commit(Write(delete_prefixes=("/",)))
-    yield tree
-    tree.store.close()
 
 
 def values_changed(revision: int, project: str = "a.com", host: str = "web01") -> dict[str, Any]:

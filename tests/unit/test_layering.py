@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "values": {"keys"},
     "budget": {"values"},
     "sandbox": {"errors", "values", "budget"},
-    "render": {"errors", "keys", "model", "sandbox", "values"},
+    "render": {"errors", "keys", "policy", "model", "sandbox", "values"},
     # the store on etcd
     "connection": {"errors", "keys"},
     "wire": {"errors"},
@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "rules": {"errors", "policy", "command"},
     "hooks": {"errors", "policy", "model", "journal", "transaction", "command", "rules", "failpoints"},
     "recovery": {"errors", "model", "journal", "hooks", "failpoints"},
-    "outcomes": {"clock", "policy", "model", "steps", "plan", "disk", "diff", "hooks"},
+    "outcomes": {"clock", "errors", "policy", "model", "steps", "plan", "disk", "diff", "hooks"},
     "deployment": {
         "errors",
         "policy",
@@ -153,6 +153,7 @@ ALLOWED: dict[str, set[str]] = {
         "snapshot",
         "evidence",
         "plan",
+        "outcomes",
         "spool",
         "report",
         "parcel",

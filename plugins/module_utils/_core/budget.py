@@ -18,6 +18,8 @@ from .values import STEP, Refused
 
 MAX_WORK = 128 << 20  # for all templates of a project together: 1 million steps, seconds, or 128 MiB
 MAX_BITS = 4096  # of a whole number
+MAX_TEXT = 8 << 20  # characters of what a filter or method takes; some need many times as much memory for a while
+NODE = 8  # what a part of a loop or macro costs each time: an element of a list takes 8 bytes
 # What makes more than it gets: the one times the other counts.
 GROWING = frozenset(
     (
@@ -35,6 +37,31 @@ GROWING = frozenset(
         "tojson",
         "wordwrap",
         "zfill",
+    )
+)
+# What takes generators; to others one is an object, whose text is another one each time.
+LAZY = frozenset(
+    (
+        "batch",
+        "d",
+        "default",
+        "first",
+        "groupby",
+        "join",
+        "list",
+        "map",
+        "max",
+        "min",
+        "reject",
+        "rejectattr",
+        "reverse",
+        "select",
+        "selectattr",
+        "slice",
+        "sort",
+        "sum",
+        "tojson",
+        "unique",
     )
 )
 
@@ -79,6 +106,8 @@ class Budget:
     def printable(self, value: Any) -> Any:
         """Return a value that is printed."""
         self.spend(STEP + self.weigh(value, strict=True))
+        if isinstance(value, str) and not value.isascii() and re.search(r"[\ud800-\udfff]", value):
+            raise Refused("a text has half of a character, a surrogate, which is not UTF-8")
         return value
 
     def weighed(self, value: Any) -> Any:
@@ -87,11 +116,15 @@ class Budget:
             self.spend(self.weigh(value, strict=True))
         return value
 
-    def each(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Yield items, each for a price."""
+    def each(self, items: Iterable[Any], test: int = 0) -> Iterator[Any]:
+        """Yield items, each for a price; ``test`` are the parts of the condition that each is put to."""
         for item in items:
-            self.spend(STEP)
+            self.spend(STEP + NODE * test)
             yield item
+
+    def walk(self, parts: int) -> None:
+        """Spend what it costs to go through a loop or macro once that has so many parts."""
+        self.spend(NODE * parts)
 
     def concat(self, parts: Iterable[str]) -> str:
         """Return the text of a macro or block."""
@@ -101,14 +134,28 @@ class Budget:
 
     def pay(self, name: str, value: Any, others: Iterable[Any]) -> None:
         """Spend what a filter, test or method costs at most, except for what it makes."""
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise Refused(f"a text has {len(value)} characters, {name} takes {MAX_TEXT}")
         factor = 1
         for other in others:
             is_number = isinstance(other, int)
             factor += abs(other) if is_number and name in GROWING else self.weigh(other)
+            if isinstance(value, str) and isinstance(other, str):  # Python 3.9 may compare each with each to find one
+                self.spend(len(value) * len(other) // 128)
         if name == "format":
             factor += sum(map(int, re.findall(r"\d{1,9}", value if isinstance(value, str) else "")))
+        before = self._left
         weight = 1 + self.weigh(value)
+        walked = (before - self._left) // STEP
         self.spend(STEP + (weight * factor if name in GROWING else weight + factor))
+        if name == "sum" and any(isinstance(other, (list, tuple)) for other in others):
+            self.spend(len(value) * walked // 32)  # each list is added to a copy of those before
+        elif name == "striptags" and isinstance(value, str):  # older versions search each tag's end up to the very end
+            self.spend(len(value) * value.count("<") // 8)
+        elif name == "wordwrap" and isinstance(value, str):  # a long word is copied for each line that it becomes
+            self.spend(max(map(len, re.findall(r"[^ \t\n\x0b\x0c\r]+", value)), default=0) ** 2 // 1024)
+        elif name == "round" and factor > MAX_BITS // 4:
+            raise Refused(f"a number would have more than {MAX_BITS} bits")
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a filter that has its price."""
@@ -118,8 +165,10 @@ class Budget:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             value = args[passed]
             if isinstance(value, Iterator):
+                if name not in LAZY:
+                    self.weigh(value)  # which refuses it
                 value = self.each(value)
-                if name in GROWING:
+                if name in GROWING or name == "sum":
                     value = list(value)
             if not isinstance(value, Iterator):
                 self.pay(name, value, [*args[passed + 1 :], *kwargs.values()])
@@ -158,10 +207,13 @@ class Budget:
             self.pay("format", left, right if isinstance(right, tuple) else (right,))
         elif operator in ("*", "+") and not numbers:
             pairs = ((left, right), (right, left))
-            sizes = [len(value) * (other if isinstance(other, int) else 1) for value, other in pairs if _sized(value)]
+            sizes = [_size(value) * (other if isinstance(other, int) else 1) for value, other in pairs]
             self.spend(sum(max(size, 0) for size in sizes))
         self.spend(STEP)
 
 
-def _sized(value: Any) -> bool:
-    return isinstance(value, (str, list, tuple))
+def _size(value: Any) -> int:
+    """Return what a copy of a value costs; those of lists share what is in them."""
+    if isinstance(value, str):
+        return len(value)
+    return NODE * len(value) if isinstance(value, (list, tuple)) else 0

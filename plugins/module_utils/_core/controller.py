@@ -17,6 +17,7 @@ from .errors import StoreError, WatcherError
 from .evidence import removed_with_policy
 from .keys import Tree, is_name
 from .model import Outcome, Project
+from .outcomes import check_answer
 from .parcel import Parcel
 from .plan import Evidence
 from .rendering import Rendering
@@ -67,7 +68,7 @@ class Controller:
         course = self.course
         found, parcel = self._read()
         course.asked = parcel
-        outcomes = self.send(replace(parcel, projects=_slim(parcel.projects, {})))
+        outcomes = self._sent(replace(parcel, projects=_slim(parcel.projects, {})))
         for _unused in range(ROUNDS - 1):
             questions = self._sorted(outcomes)
             if not questions:
@@ -77,7 +78,7 @@ class Controller:
                     found, newer = self._read()
                     parcel = replace(newer, evidence=parcel.evidence)
                 parcel = self._answer(questions, found, parcel)
-                outcomes = self.send(parcel)
+                outcomes = self._sent(parcel)
             except WatcherError as error:  # what other projects came to has to be told all the same
                 course.outcomes += [_unsettled(outcome, str(error)) for outcome in questions]
                 break
@@ -85,6 +86,12 @@ class Controller:
             course.outcomes += [_unsettled(outcome, KEPT_CHANGING) for outcome in self._sorted(outcomes)]
         course.outcomes.sort(key=lambda outcome: outcome.project)
         return course
+
+    def _sent(self, parcel: Parcel) -> Sequence[Outcome]:
+        outcomes = self.send(parcel)
+        for outcome in outcomes:
+            check_answer(outcome, self.host, parcel.names)
+        return outcomes
 
     def _read(self) -> tuple[dict[str, Project], Parcel]:
         listing = self.store.list(self.tree.host(self.host))

@@ -296,5 +296,5 @@ class Outcome:
                 values[name] = CommandResult(**values[name])
             values["changes"] = tuple(FileChange(**change) for change in values["changes"])
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"the host's answer is not an outcome of this version ({error!r})") from error

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from . import disk
 from .clock import timestamp
 from .diff import differences
+from .errors import InvalidError
 from .hooks import Hooks
 from .model import FileChange, Ledger, Outcome, Place, Project, md5
 from .plan import Plan
@@ -141,6 +142,14 @@ class Words:
 
     def _located(self, text: str) -> str:
         return text if text.startswith("host ") else f"{self._project.where}: {text}"
+
+
+def check_answer(outcome: Outcome, host: str, projects: Collection[str] | None) -> None:
+    """Raise InvalidError when a host answers for others: for another host, or a project (None: all) not asked for."""
+    if outcome.host != host or (projects is not None and outcome.project not in projects):
+        raise InvalidError(
+            f"host {host}: it answers for project {outcome.project!r} of host {outcome.host!r}, which it was not asked"
+        )
 
 
 def needed(plan: Plan) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from .model import File, Found, Ledger, Owned, Place, Project
-from .policy import Policy
+from .policy import SUFFIX, Policy
 from .steps import Attributes, Step, steps_of
 
 MASS = 10  # files; removing more than these and more than half of a project asks for evidence
@@ -92,10 +92,11 @@ def renewed(project: Project, ledger: Ledger, evidence: Evidence) -> Ledger:
     return replace(ledger, files=files, cluster_id=project.cluster_id, revision=project.revision)
 
 
-def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found]) -> Project:
+def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found], attributes: Attributes) -> Project:
     """Return the project with the backups that an operator put in place of its files, as far as they are still there.
 
-    They stay until the tree has something else for that path.
+    They stay until the tree has something else for that path. One that a new file would have to replace, for its
+    other names must not get its attributes, goes: nobody could send its content.
     """
     if project.unmatched:  # then nothing is done anyway
         return project
@@ -105,7 +106,9 @@ def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found]
         at_home = project.policy is not None and place[0] == project.policy.deploy_path
         if file is None or not at_home or file.digest != owned.digest or place[1] in project.restored:
             continue
-        if found[place].kind == "file" and found[place].digest == owned.restored:
+        at_place = found[place]
+        stays = not at_place.shared or attributes.fit(at_place)
+        if at_place.kind == "file" and at_place.digest == owned.restored and stays:
             there[place[1]] = owned
     if not there:
         return project
@@ -267,13 +270,19 @@ def cut(notes: list[str]) -> tuple[str, ...]:
 
 def _sudden(project: Project, ledger: Ledger, gone: list[Place], evidence: Evidence) -> list[str]:
     """Return the paths of a mass removal that nothing vouches for."""
-    paths = sorted({path for _unused, path in gone if path not in project.files})
+    paths = sorted({path for _unused, path in gone if not _has(project, path)})
     many = len(paths) > MASS and 2 * len(paths) > len({path for _unused, path in ledger.files})
     if project.policy is not None and project.policy.files is not None:
         return []  # its manifest, which the tree matches, says what there shall be
     if not many or evidence.confirmed or evidence.with_policy.issuperset(paths):
         return []
     return paths
+
+
+def _has(project: Project, path: str) -> bool:
+    """Return whether a project has a file, be it under the name that it gets where rendering begins or ends."""
+    names = (path, path + SUFFIX, path[: -len(SUFFIX)] if path.endswith(SUFFIX) else path)
+    return any(name in project.files for name in names)
 
 
 def _held_message(project: Project, paths: list[str], ledger: Ledger) -> str:

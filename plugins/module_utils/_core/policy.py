@@ -20,6 +20,7 @@ MAX_VALUE = 1 << 20  # bytes of one value of the tree
 MAX_WATCHED = 16  # prefixes of one policy; an agent keeps a watch for each
 MAX_TIMEOUT = 86400  # seconds; a command that needs a day is not a deploy hook
 NULLABLE = ("backupDir", "beforeCmd", "afterCmd", "callback")  # the old daemon took null for empty
+SUFFIX = ".j2"  # of the files that are templates where the policy says ``render``; what they make has it not
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 

@@ -17,9 +17,9 @@ from typing import Any, Union
 from .diff import text
 from .errors import InvalidError
 from .keys import Tree, check_name, shown
-from .policy import MAX_VALUE
+from .policy import MAX_VALUE, SUFFIX
 from .publish import Edit, Publication, Wanted, publish, validate
-from .render import SUFFIX, is_template, target
+from .render import is_template, target
 from .store import Store
 
 

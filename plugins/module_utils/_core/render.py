@@ -18,10 +18,10 @@ from typing import Any
 from .errors import DeployError, InvalidError
 from .keys import check_path, shown
 from .model import File, Project
+from .policy import SUFFIX
 from .sandbox import Codes, environment
 from .values import Refused, Values
 
-SUFFIX = ".j2"
 MAX_RENDERED = 8 << 20  # bytes of one file; a value of the tree has 1 MiB at most
 MAX_CHECKED = 256  # templates whose syntax is known to be good
 MAX_REASON = 500  # characters of what jinja2 says; a template may put a megabyte into it

@@ -23,7 +23,7 @@ from .errors import DeployError, InvalidError
 from .keys import check_name, check_path, shown
 from .ledger import State
 from .model import File, Ledger, Outcome, Owned, Project
-from .outcomes import Words
+from .outcomes import Words, check_answer
 from .plan import Evidence
 from .policy import Policy
 from .rules import Rules
@@ -52,12 +52,14 @@ class Restored:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Restored:
-        """Return what `to_json` wrote; raise InvalidError for anything else."""
+    def from_json(cls, data: dict[str, Any], host: str, project: str) -> Restored:
+        """Return what `to_json` wrote on that host; raise InvalidError for anything else, such as another's outcome."""
         try:
-            return cls(Outcome.from_json(data["outcome"]), Backup(**data["backup"]), bool(data["standing"]))
+            restored = cls(Outcome.from_json(data["outcome"]), Backup(**data["backup"]), bool(data["standing"]))
         except (KeyError, TypeError) as error:
             raise InvalidError(f"the host's answer is not a restore of this version ({error!r})") from error
+        check_answer(restored.outcome, host, [project])
+        return restored
 
 
 def listed(state: State, host: str, project: str, file: str = "") -> list[Backup]:
@@ -188,7 +190,8 @@ def _trouble_left(state: State, before: Ledger, outcome: Outcome) -> bool:
     else:
         left = bool(before.trouble) and (before.owed is None or before.observed > before.revision)
     same = {name: getattr(before, name) for name in _TROUBLE} if left else {}
-    state.save(replace(after, observed=max(before.observed, after.observed), **same), after)
+    with contextlib.suppress(OSError):  # what came of the restore itself is written down, or told
+        state.save(replace(after, observed=max(before.observed, after.observed), **same), after)
     return left
 
 

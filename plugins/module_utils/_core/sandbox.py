@@ -16,7 +16,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any, NamedTuple
 
-from .budget import Budget
+from .budget import NODE, Budget
 from .errors import DeployError
 from .values import STEP, Functions, Values
 
@@ -52,6 +52,12 @@ METHODS: tuple[tuple[type, frozenset[str]], ...] = (
     (list, _names("count index")),
     (dict, _names("get items keys values")),
 )
+HINTS = {  # what users of Python and Ansible write, and what they can write here
+    "append": "; add lists with +",
+    "extend": "; add lists with +",
+    "format": "; use the operator % or the filter format",
+    "update": "; use dict(old, name=value)",
+}
 
 
 class Codes:
@@ -99,7 +105,7 @@ def environment(sources: Mapping[str, str], values: Values, codes: Codes) -> Any
     )
     sandbox.budget, sandbox.concat = budget, budget.concat
     sandbox.filters = {name: budget.guarded(name, sandbox.filters[name]) for name in FILTERS & sandbox.filters.keys()}
-    sandbox.filters.update({"(each)": budget.each, "(weighed)": budget.weighed})
+    sandbox.filters.update({"(each)": budget.each, "(walk)": budget.walk, "(weighed)": budget.weighed})
     sandbox.tests = {name: budget.checked(sandbox.tests[name]) for name in TESTS & sandbox.tests.keys()}
     sandbox.globals = {name: sandbox.globals[name] for name in GLOBALS}
     sandbox.globals.update(Functions(values, budget.spend).named())
@@ -162,6 +168,16 @@ def _classes() -> _Classes:
             of_jinja = type(obj).__module__.startswith("jinja2.") and not isinstance(obj, type)
             return of_jinja and super().is_safe_attribute(obj, attr, value)
 
+        def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+            """Return what says that an attribute is not in reach, and what to write instead."""
+            what = f"{attribute} of a {type(obj).__name__} is not in reach of templates{HINTS.get(attribute, '')}"
+            return self.undefined(what, obj=obj, name=attribute, exc=sandbox.SecurityError)
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            """Return an item, for a price: paths in ``attribute=`` may be long."""
+            self.budget.spend(NODE)
+            return super().getitem(obj, argument)
+
         def wrap_str_format(self, value: Any) -> None:
             """Leave the method format to `is_safe_attribute`, which refuses it."""
 
@@ -171,30 +187,43 @@ def _classes() -> _Classes:
             if isinstance(own, str):
                 args = tuple(list(budget.each(value)) if isinstance(value, Iterator) else value for value in args)
                 budget.pay(target.__name__, own, [*args, *kwargs.values()])
+            elif isinstance(own, (list, tuple)):
+                budget.spend(budget.weigh([own, args]))
             elif isinstance(target, jinja2.runtime.LoopContext):
                 args = tuple(map(budget.each, args))
-            budget.spend(STEP)
+            budget.spend(STEP + 2 * NODE * (len(args) + len(kwargs)))
             return budget.made(super().call(context, target, *args, **kwargs))
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             """Operate for a price."""
             self.budget.operate(operator, left, right)
-            return self.budget.made(super().call_binop(context, operator, left, right))
+            made = super().call_binop(context, operator, left, right)
+            return made if isinstance(made, (list, tuple)) else self.budget.made(made)
 
     return _Classes(Sandbox, Loader, jinja2.StrictUndefined)
 
 
 def _priced(nodes: Any, tree: Any) -> Any:
-    """Return a parsed template whose loops, and operators that the sandbox does not look at, have a price."""
+    """Return a parsed template whose loops, macros, and operators that the sandbox does not look at, have a price."""
+    bodies = (nodes.Template, nodes.Block, nodes.Macro, nodes.CallBlock, nodes.For)
 
-    def through(name: str, node: Any) -> Any:
+    def through(name: str, node: Any, *numbers: int) -> Any:
         more = {"lineno": node.lineno, "environment": tree.environment}
-        return nodes.Filter(node, name, [], [], None, None, **more)
+        return nodes.Filter(node, name, [nodes.Const(number, **more) for number in numbers], [], None, None, **more)
 
-    for node in list(tree.find_all((nodes.For, nodes.Concat, nodes.Compare, nodes.Getitem))):
+    def parts(node: Any) -> int:
+        """Return how many parts a node has, without those that are gone through on their own."""
+        return 1 + sum(parts(child) for child in node.iter_child_nodes() if not isinstance(child, bodies))
+
+    for node in [tree, *tree.find_all(bodies)]:
         if isinstance(node, nodes.For):
-            node.iter = through("(each)", node.iter)
-        elif isinstance(node, nodes.Concat):
+            node.iter = through("(each)", node.iter, *([parts(node.test)] if node.test else []))
+        count = parts(node)
+        if NODE * count > STEP:  # what a step of a loop or a call costs, covers as much
+            more = {"lineno": node.lineno, "environment": tree.environment}
+            node.body.insert(0, nodes.ExprStmt(through("(walk)", nodes.Const(count, **more)), **more))
+    for node in list(tree.find_all((nodes.Concat, nodes.Compare, nodes.Getitem))):
+        if isinstance(node, nodes.Concat):
             node.nodes = [through("(weighed)", part) for part in node.nodes]
         elif isinstance(node, nodes.Compare):
             node.expr = through("(weighed)", node.expr)

@@ -14,7 +14,7 @@ from typing import Callable
 from . import disk
 from .errors import DeployError
 from .ledger import absolute
-from .model import Ledger, Place, Project
+from .model import Found, Ledger, Place, Project
 from .plan import Sight, places
 from .policy import Policy
 from .steps import Attributes
@@ -27,7 +27,14 @@ def look(project: Project, ledger: Ledger) -> Sight:
     ours = len({root for root, _unused in here}) == 1 and all(place in ledger.files for place in here)
     # Of files below one path, none of them new, none can be another's: that needs no look at links.
     real = ["/".join(place) for place in here] if ours else absolute(here)
-    return Sight({place: disk.inspect(place) for place in here}, dict(zip(here, real)), {})
+    return Sight({place: _inspect(place) for place in here}, dict(zip(here, real)), {})
+
+
+def _inspect(place: Place) -> Found:
+    try:
+        return disk.inspect(place)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot look at it: {error.strerror or error}", "/".join(place)) from error
 
 
 def _spell(here: Iterable[Place]) -> None:

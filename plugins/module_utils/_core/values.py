@@ -145,6 +145,7 @@ class Functions:
 
     def _matching(self, pattern: str) -> Iterator[str]:
         whole = self._values.key(pattern)
+        self._spend(len(whole) ** 2 // 4)  # what it may take to read one: some brackets are looked at again and again
         literal = re.split(r"[*?[]", whole)[0]
         fits = _matcher(whole)
         return (key for key in self._starting(literal) if fits(key))
@@ -170,9 +171,10 @@ class Functions:
 
 def _matcher(pattern: str) -> Callable[[str], bool]:
     """Return what says whether a key matches a pattern, segment by segment."""
-    for first, last in re.findall(r"\[[^\]]*?(.)-([^\]])", pattern):
-        if first > last:  # Pythons differ on it
-            raise Refused(f"pattern {shown(pattern)!r}: the range {first}-{last} is empty")
+    for part in pattern.split("[")[1:]:
+        for first, last in re.findall(r"(.)-(.)", part.partition("]")[0]):
+            if first > last:  # Pythons differ on it
+                raise Refused(f"pattern {shown(pattern)!r}: the range {first}-{last} is empty")
     checks = [re.compile(fnmatch.translate(segment)).match for segment in pattern.split("/")]
 
     def fits(key: str) -> bool:

@@ -21,6 +21,8 @@ _UNREADABLE = (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES)
 # A file system that has no such thing; or not our business, as on a host whose kernel does not use contexts. A
 # context that SELinux refuses is another error: with a wrong one the file's reader would be locked out.
 _UNGIVABLE = (errno.ENOTSUP, errno.EPERM)
+# Notes of users that fit where the file is, and not where its backup goes: they must not keep a file from its change.
+_TOO_MUCH = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE)
 
 
 def read(fd: int) -> dict[str, bytes]:
@@ -55,7 +57,8 @@ def give(fd: int, wanted: Mapping[str, bytes]) -> bool:
             try:
                 os.setxattr(fd, name, value)
             except OSError as error:
-                if error.errno not in _UNGIVABLE:
+                spare = name.startswith(_USERS) and error.errno in _TOO_MUCH
+                if error.errno not in _UNGIVABLE and not spare:
                     raise
                 right = right and name != ACL
     return right

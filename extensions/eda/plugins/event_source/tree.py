@@ -17,6 +17,7 @@ description:
   - Where a policy says C(render), a change of what templates read is a change of the project too. That is a value below
     the project's own C(vars/), and a key below a prefix that the policy lists in C(watch), also one that ends with its
     lease. Such a change has V(values_changed=true) in the event, and no files unless some changed as well.
+    A put of the same value is one, too.
   - At most 64 different prefixes are followed at once, and the log names those beyond. Policies that watch the same
     prefix share one. The etcd user has to be allowed to read them; one that is refused is logged and tried again.
   - Callbacks of deployments from this controller that were not taken are sent again meanwhile.

@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import backup, disk
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, InvalidError
+from ansible_collections.watcher.config.tests.unit.site import Site
 
 WHEN = datetime(2026, 1, 31, 23, 59, 59)
 
@@ -92,6 +93,26 @@ def test_prune(tmp_path: Path) -> None:
     assert set(os.listdir(tmp_path)) == set(names)
     backup.prune(str(tmp_path), ["a", "none/b"], 2)
     assert set(names) - set(os.listdir(tmp_path)) == {names[0], names[2]}
+
+
+def test_prune_keeps_what_was_just_made(tmp_path: Path) -> None:
+    """A clock that was in the future once has dated older backups later: they go first all the same."""
+    future = [f"a_watcherbackup_2036-01-31_10:00:0{second}_9" for second in range(3)]
+    now = "a_watcherbackup_2026-01-31_10:00:00_12"
+    for name in (*future, now):
+        (tmp_path / name).write_bytes(b"")
+    backup.prune(str(tmp_path), ["a"], 2, [f"{tmp_path}/{now}"])
+    assert set(os.listdir(tmp_path)) == {future[2], now}
+
+
+def test_a_deployment_keeps_its_own_backup(tmp_path: Path) -> None:
+    """The backup that an outcome names is there, whatever the clock has said before."""
+    site = Site(tmp_path)
+    site.deploy({"a": b"1"})
+    write(site.backups, "a_watcherbackup_2036-01-31_10:00:00_11", b"0")
+    outcome = site.deploy({"a": b"2"}, backupDir=str(site.backups), keepBackups=1)
+    assert site.saved() == {"a@12": b"1"}
+    assert [change.backup for change in outcome.changes] == [str(path) for path in site.backups.iterdir()]
 
 
 def test_prune_counts_per_file(root: Path, tmp_path: Path) -> None:

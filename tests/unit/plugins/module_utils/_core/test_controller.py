@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,11 @@ from ansible_collections.watcher.config.plugins.module_utils._core.controller im
     ROUNDS,
     Controller,
 )
-from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, UnavailableError
+from ansible_collections.watcher.config.plugins.module_utils._core.errors import (
+    DeployError,
+    InvalidError,
+    UnavailableError,
+)
 from ansible_collections.watcher.config.plugins.module_utils._core.host import deploy_all
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.model import Outcome
@@ -234,6 +239,20 @@ def test_never_for_ever(world: World) -> None:
     assert [(outcome.state, outcome.msg) for outcome in course.outcomes] == [
         ("failed", "host web01, project a.com: the tree or the disk kept changing; deploy again")
     ]
+
+
+@pytest.mark.parametrize("more", [{"host": "web02"}, {"project": "b.com"}])
+def test_a_host_that_answers_for_others(world: World, more: dict[str, Any]) -> None:
+    """It is an error: a status and a callback of others are not its business."""
+    world.put({"a": b"1"})
+
+    def send(parcel: Parcel) -> list[Outcome]:
+        return [replace(outcome, **more) for outcome in deploy_all(parcel, world.state)]
+
+    controller = Controller(world.store, TREE, "web01", send, ["a.com"])
+    with pytest.raises(InvalidError, match="host web01: it answers for project"):
+        controller.run()
+    assert controller.course.outcomes == []
 
 
 def test_a_round_that_fails(world: World) -> None:

@@ -309,6 +309,31 @@ def test_many_templates_are_removed(tmp_path: Path, with_policy: bool, restarted
     assert len(world.on_disk()) == (1 if with_policy else 14)
 
 
+@pytest.mark.parametrize("more", [0, 16])
+def test_many_files_change_their_names(tmp_path: Path, more: int) -> None:
+    """When rendering begins or ends, written by hand: that is no mass removal, and one beside it is still held."""
+    world = RenderWorld(tmp_path)
+    base = TREE.project("web01", "a.com")
+    plain = f'{{"deployPath": "{tmp_path}/a.com"}}'.encode()
+    rendering = plain[:-1] + b', "render": true}'
+    others = [f"{base}config.d/g{number}" for number in range(more)]
+    files = tuple((f"{base}config.d/{path}", content) for path, content in MANY.items())
+    world.store.commit(Write(puts=((base + "config", plain), *files, *((key, b"") for key in others))))
+    world.list()
+    world.lane()
+    for policy, names in ((rendering, {path[:-3] for path in MANY}), (plain, set(MANY))):
+        if others:
+            world.store.delete(*others)
+        world.store.put(base + "config", policy)
+        world.follow()
+        outcome = world.lane()
+        if others:
+            assert (outcome.state, len(world.on_disk())) == ("held", 14 + more)
+            assert "16 of 30" in outcome.msg
+            return
+        assert (outcome.state, world.files()) == ("deployed", names)
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_the_end_of_the_project(tmp_path: Path, restarted: bool) -> None:
     """All that its templates made goes with it."""

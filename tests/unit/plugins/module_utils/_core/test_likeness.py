@@ -241,6 +241,25 @@ def test_a_hard_link_that_comes_in_between(site: Site) -> None:
     assert (site.root / "f").stat().st_mode & 0o777 == 0o640
 
 
+def test_busy_though_it_can_be_linked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written in place, a file does not take its old content with it that lies aside: that comes back."""
+    rename = os.rename
+
+    def busy(source: str, target: str, **folders: int) -> None:
+        if target == "f":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rename(source, target, **folders)
+
+    before = tree(site.root)
+    monkeypatch.setattr(os, "rename", busy)
+    outcome = site.deploy({"f": b"newer"}, afterCmd="false")
+    assert outcome.state == "rolledBack"
+    assert (tree(site.root), site.temporaries()) == (before, [])
+    outcome = site.deploy({"f": b"newer"})
+    assert (outcome.state, (site.root / "f").read_bytes(), site.temporaries()) == ("deployed", b"newer", [])
+    assert "written in place" in outcome.msg
+
+
 def test_overwrite(site: Site) -> None:
     """A file that is written in place is the same file with another content, and mode where that shall differ."""
     inode = (site.root / "f").stat().st_ino

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.apply import deploy
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import DeployError, InvalidError
-from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Owned
+from ansible_collections.watcher.config.plugins.module_utils._core.ledger import State
+from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Ledger, Owned
 from ansible_collections.watcher.config.plugins.module_utils._core.policy import Policy
 from ansible_collections.watcher.config.plugins.module_utils._core.restore import (
     Restored,
@@ -53,7 +56,8 @@ def site(tmp_path: Path) -> Host:
 def put_back(site: Host, file: str = "x", name: str = "", **options: Any) -> Restored:
     """Restore a file of a.com, and demand that the answer survives its way to the controller."""
     restored = restore(site.state, "web01", "a.com", file, name, **options)
-    assert Restored.from_json(json.loads(json.dumps(restored.to_json()))).to_json() == restored.to_json()
+    data = restored.to_json()
+    assert Restored.from_json(json.loads(json.dumps(data)), "web01", "a.com").to_json() == data
     return restored
 
 
@@ -169,6 +173,22 @@ def test_failure_that_stays(site: Host) -> None:
     assert owned(site) == replace(ORIGINAL, restored=OTHER)
 
 
+def test_the_last_note_cannot_be_written(site: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is back, so that is what is told, be the disk full by then."""
+    site.deploy({**TWO, "x": b"3"}, beforeCmd="false")
+    save = State.save
+
+    def full(self: State, after: Ledger, before: Ledger | None = None, *, durable: bool = True) -> None:
+        if after.trouble and not after.journal:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, after, before, durable=durable)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", full)
+        done = put_back(site)
+    assert (done.outcome.state, x(site)) == ("deployed", "1")
+
+
 def test_rules_of_the_host(site: Host) -> None:
     """What this host does not allow is not done for a restore, either."""
     done = put_back(site, rules=Rules(roots=(str(site.folder),), commands=("true",)))
@@ -268,6 +288,16 @@ def test_its_mode_is_the_policys(site: Host) -> None:
     outcome = site.deploy(TWO, mode="0600")
     assert (x(site), (site.root / "x").stat().st_mode & 0o777) == ("1", 0o600)
     assert (outcome.msg, owned(site)) == (NOTE, replace(ORIGINAL, restored=OTHER))
+
+
+def test_other_names_of_it(site: Host) -> None:
+    """A mode is not for them, so a new file would take its place: it is the tree's, for nobody could send the other."""
+    put_back(site)
+    os.link(site.root / "x", site.folder / "other")
+    assert (site.deploy(TWO).msg, x(site)) == (NOTE, "1")
+    outcome = site.deploy(TWO, mode="0600")
+    assert (outcome.state, outcome.needs, outcome.msg, x(site)) == ("deployed", [], "", "2")
+    assert (site.folder / "other").read_text() == "1"
 
 
 def test_it_goes_with_its_key(site: Host) -> None:

@@ -405,7 +405,7 @@ def test_answers_that_are_none(answer: dict[str, Any]) -> None:
     with pytest.raises(InvalidError, match="the host's answer is not a backup of this version"):
         sent_backup(answer)
     with pytest.raises(InvalidError, match="the host's answer is not a restore of this version"):
-        Restored.from_json(answer)
+        Restored.from_json(answer, "web01", "a.com")
 
 
 def test_what_the_host_sends(world: Agent) -> None:
@@ -417,6 +417,9 @@ def test_what_the_host_sends(world: Agent) -> None:
     with pytest.raises(InvalidError, match="is not a backup"):
         sent_backup({"backup": backup.to_json(), "content": "%"})
     answer = put_back(world.state, "web01", "a.com", {"file": "x", "publish": False}, check=True)
-    assert (Restored.from_json(answer).outcome.ran, world.on_disk()["x"]) == (True, b"2")
+    assert (Restored.from_json(answer, "web01", "a.com").outcome.ran, world.on_disk()["x"]) == (True, b"2")
+    for other in (("web02", "a.com"), ("web01", "b.com")):  # whose status and callback are not its business
+        with pytest.raises(InvalidError, match="it answers for project"):
+            Restored.from_json(answer, *other)
     put_back(world.state, "web01", "a.com", {"file": "x"})
     assert world.on_disk()["x"] == b"1"

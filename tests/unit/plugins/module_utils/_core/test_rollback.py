@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core import command, journal
-from ansible_collections.watcher.config.plugins.module_utils._core.model import Move
+from ansible_collections.watcher.config.plugins.module_utils._core.book import Book
+from ansible_collections.watcher.config.plugins.module_utils._core.model import Ledger, Move
 from ansible_collections.watcher.config.plugins.module_utils._core.transaction import Transaction
 from ansible_collections.watcher.config.tests.unit.site import Site, tree
 
@@ -157,3 +158,24 @@ def test_a_rollback_fails(site: Site, monkeypatch: pytest.MonkeyPatch, more: dic
     assert outcome.state == "deployed"
     assert {path: (site.root / path).read_bytes() for path in NEW} == NEW
     assert (site.logged(), site.temporaries()) == (["after"], [])
+
+
+@pytest.mark.parametrize("more", [{"afterCmd": "true"}, {}], ids=["afterCmd", "none"])
+def test_the_ledger_cannot_be_written(site: Site, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+    """What could not be remembered is undone; a command that is not there was not run once more."""
+    save = Book.save
+
+    def full(self: Book, before: Ledger | None, after: Ledger, durable: bool = True) -> None:
+        if after.done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, before, after, durable)
+
+    before = tree(site.root)
+    with monkeypatch.context() as patch:
+        patch.setattr(Book, "save", full)
+        outcome = site.deploy(NEW, **fields(site, **more))
+    assert outcome.state == "rolledBack"
+    assert "cannot write the ledger: No space left on device; the previous files are back" in outcome.msg
+    assert ("afterCmd was run once more and it succeeded" in outcome.msg) == bool(more)
+    assert ("afterCmd" in outcome.msg) == bool(more)
+    assert tree(site.root) == before

@@ -28,6 +28,7 @@ MANY = "{% set many = range(9999) | list %}"
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Note whatever a template might reach for."""
     touched: list[str] = []
+    text("")  # jinja2 itself, which is imported by the first template, may reach for it
 
     def spy(name: str) -> object:
         def called(*_arguments: object, **_more: object) -> None:
@@ -206,6 +207,25 @@ def test_a_policy_cannot_be_changed() -> None:
         DOUBLE + "{% set ns.y = [ns.y, ns.y] %}{% set ns.z = [ns.z, ns.z] %}{% endfor %}{{ ns.y is eq ns.z }}",
         DOUBLE + "{% set ns.y = [ns.y, ns.y] %}{% set ns.z = [ns.z, ns.z] %}{% endfor %}{{ [ns.y, ns.z] | unique }}",
         "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}" + DOUBLE + "{% set ns.x = m(ns.x) %}{% endfor %}",
+        "{% for a in range(99999) %}{% set b = [" + "0," * 9_000 + "] %}{% endfor %}",
+        "{% for a in range(99999) if [" + "0," * 9_000 + "] | first %}{% endfor %}",
+        "{% macro m() %}{% set b = ["
+        + "0," * 9_000
+        + "] %}{% endmacro %}{% for a in range(9999) %}{{ m() }}{% endfor %}",
+        "{% for a in range(9999) %}{{ self.b() }}{% endfor %}{% block b %}"
+        + "{% set b = 1 %}" * 2000
+        + "{% endblock %}",
+        "{% for a in range(99999) %}{% set b = cycler(*range(99999)) %}{% endfor %}",
+        "{% set x = [0] * 10000000 %}",
+        MANY + "{% for a in many %}{% set b = many.count(-1) %}{% endfor %}",
+        "{{ range(99999) | map('string') | map('list') | sum(start=[]) | length }}",
+        "{{ ([[1]] * 50000) | sum(start=[]) | length }}",
+        "{{ ('x' * 1000000) | wordwrap(1) | length }}",
+        "{{ (['a'] * 1000) | map(attribute='0.' * 100000 ~ '0') | list }}",
+        "{{ gets('[' * 30000) }}",
+        "{{ ('<' * 1000000) | striptags }}",
+        "{{ ('a' * 1000000).find('a' * 250000 ~ 'b' ~ 'a' * 250000) }}",
+        "{{ gets('?' * 1000000) }}",
         DOUBLE + "{% set ns.y = ns.y + ['a' * 9999999] %}{% endfor %}",
         DOUBLE + "{% set ns.y = ns.y + [ns.x * 999999, ('x' * 9999999)[1:]] %}{% endfor %}",
     ],
@@ -225,6 +245,9 @@ def test_too_much(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("{{ 9 ** 99999999999 }}", "4096 bits"),
         ("{{ ('9' * 1000000) | int }}", "a number has 1000000 digits"),
         ("{{ ('9' * 4000) | int }}", "a number has 4000 digits"),
+        ("{{ 1.5 | round(9000, 'ceil') }}", "4096 bits"),
+        ("{{ ('é' * 9000000) | urlencode }}", "a text has 9000000 characters, urlencode takes 8388608"),
+        ("{{ ('é ' * 9000000).split() }}", "a text has 18000000 characters, split takes 8388608"),
         ("{{ 9.0 ** 999999 }}", "OverflowError"),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "it calls or includes itself without end"),
         ("{% include 'x.j2' %}", "it calls or includes itself without end"),
@@ -253,6 +276,40 @@ def test_what_is_much_but_not_too_much() -> None:
     )
     lines = text(source, type(VALUES)(VALUES.own, VALUES.watched, items)).splitlines()
     assert (len(lines), lines[-1]) == (10_001, "10.0.0.1:8009999")
+
+
+def test_lists_may_grow_one_by_one() -> None:
+    """As users of Ansible are used to: what is in the lists counts once, however often they are copied."""
+    item = "{'a': {'b': 'c' * 99}}"
+    source = (
+        "{% set ns = namespace(x=[]) %}{% for i in range(3000) %}{% set ns.x = ns.x + [" + item + "] %}{% endfor %}"
+    )
+    assert text(source + "{{ ns.x | length }}") == "3000"
+
+
+@pytest.mark.parametrize("name", ["string", "upper", "e", "trim", "replace('0x', '')", "length", "urlencode"])
+def test_generators_are_no_text(name: str) -> None:
+    """The text of one is where it lies in memory, which is somewhere else each time."""
+    for source in ("{{ ['a'] | map('upper') | %s }}", "{%% for a in [1] %%}{{ loop | %s }}{%% endfor %%}"):
+        if "loop | length" not in source % name:
+            assert "a generator is used as text; add |list or |join to it" in error(source % name)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{% set _ = [1].append(2) %}", "append of a list is not in reach of templates; add lists with +"),
+        (
+            "{{ '{}'.format(1) }}",
+            "format of a str is not in reach of templates; use the operator % or the filter format",
+        ),
+        ("{{ {}.update(a=1) }}", "update of a dict is not in reach of templates; use dict(old, name=value)"),
+        ("{{ 'a'.encode() }}", "encode of a str is not in reach of templates"),
+    ],
+)
+def test_what_to_write_instead(source: str, said: str) -> None:
+    """What works in Python or Ansible is refused with what works here."""
+    assert error(source) == f"x.j2, line 1: {said}"
 
 
 def test_all_templates_of_a_project_share() -> None:

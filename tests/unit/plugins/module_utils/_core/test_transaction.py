@@ -173,6 +173,11 @@ def test_a_folder_that_refuses(site: Site) -> None:
     assert outcome == f"host web01, project a.com: cannot write {site.root}/shut/b: Permission denied"
     assert tree(site.root) == before
     assert site.temporaries() == []
+    os.chown(site.root / "shut" / "b", 0, 0)
+    (site.root / "shut" / "b").chmod(0o600)
+    outcome = as_nobody(site, shut)
+    assert outcome == f"host web01, project a.com: cannot look at it: Permission denied ({site.root}/shut/b)"
+    (site.root / "shut" / "b").chmod(0o644)
     Path(site.state.path, "a.com").chmod(0o000)
     outcome = as_nobody(site, shut)
     assert (

@@ -92,3 +92,12 @@ def test_what_is_there_is_not_given_again(fd: int, monkeypatch: pytest.MonkeyPat
     """So a context that nobody may set, but that each file of the folder has, harms nothing."""
     monkeypatch.setattr(os, "setxattr", refusing(errno.EACCES))
     assert xattrs.give(fd, xattrs.read(fd))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE])
+def test_notes_that_do_not_fit(fd: int, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Who may note much on a file cannot keep it from being changed, where its backup has less room for notes."""
+    monkeypatch.setattr(os, "setxattr", refusing(number))
+    assert xattrs.give(fd, {**xattrs.read(fd), "user.long": b"x" * 60_000})
+    with pytest.raises(OSError, match=os.strerror(number)):
+        xattrs.give(fd, {xattrs.ACL: LIST[::-1]})
