@@ -126,7 +126,7 @@ def parse(name: str) -> tuple[str, str, int] | None:
     if match is None:
         return None
     try:
-        datetime.strptime(match["when"], "%Y-%m-%d_%H:%M:%S")
+        datetime.fromisoformat(match["when"])
     except ValueError:
         return None
     return match["name"], match["when"].replace("_", " "), int(match["revision"])

@@ -124,14 +124,16 @@ class _Classes(NamedTuple):
 def _classes() -> _Classes:
     """Raise DeployError when jinja2 is missing or too old."""
     try:
-        jinja2, sandbox = importlib.import_module("jinja2"), importlib.import_module("jinja2.sandbox")
+        jinja2 = importlib.import_module("jinja2")
+        found = str(getattr(jinja2, "__version__", "0"))
+        if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise DeployError(f"templates need jinja2 {oldest} or newer, here is {found}; install it")
+        sandbox = importlib.import_module("jinja2.sandbox")
     except ImportError as error:
         raise DeployError(
             f"templates need the Python package jinja2, which cannot be imported here ({error}); install it"
         ) from None
-    found = str(getattr(jinja2, "__version__", "0"))
-    if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
-        raise DeployError(f"templates need jinja2 {'.'.join(map(str, OLDEST))} or newer, here is {found}; install it")
     nodes = jinja2.nodes
 
     class Loader(jinja2.BaseLoader):  # type: ignore[name-defined]

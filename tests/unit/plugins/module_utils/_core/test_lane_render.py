@@ -245,7 +245,7 @@ def test_values_never_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """What a playbook run has deployed is not undone by a host whose watch of the values is behind."""
     world = RenderWorld(tmp_path)
     watches = world.lanes.watches
-    watches.start(lambda names, revision: world.mirror.touch(names, revision), lambda: None)
+    watches.start(world.mirror.touch, lambda: None)
     world.store.put("/s/a", b"one")
     world.render(UPSTREAM, watch=["/s"])
     with monkeypatch.context() as patch:

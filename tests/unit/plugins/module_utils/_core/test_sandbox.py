@@ -21,6 +21,7 @@ from ansible_collections.watcher.config.tests.unit.templates import VALUES, erro
 
 TOO_MUCH = "it makes too much work: loops without end, or text beyond measure"
 DOUBLE = "{% set ns = namespace(x='12345678', y=['1'], z=['1']) %}{% for i in range(60) %}"
+NULLS = "[" + "0," * 9_000 + "]"
 MANY = "{% set many = range(9999) | list %}"
 
 
@@ -207,15 +208,13 @@ def test_a_policy_cannot_be_changed() -> None:
         DOUBLE + "{% set ns.y = [ns.y, ns.y] %}{% set ns.z = [ns.z, ns.z] %}{% endfor %}{{ ns.y is eq ns.z }}",
         DOUBLE + "{% set ns.y = [ns.y, ns.y] %}{% set ns.z = [ns.z, ns.z] %}{% endfor %}{{ [ns.y, ns.z] | unique }}",
         "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}" + DOUBLE + "{% set ns.x = m(ns.x) %}{% endfor %}",
-        "{% for a in range(99999) %}{% set b = [" + "0," * 9_000 + "] %}{% endfor %}",
-        "{% for a in range(99999) if [" + "0," * 9_000 + "] | first %}{% endfor %}",
-        "{% macro m() %}{% set b = ["
-        + "0," * 9_000
-        + "] %}{% endmacro %}{% for a in range(9999) %}{{ m() }}{% endfor %}",
-        "{% for a in range(9999) %}{{ self.b() }}{% endfor %}{% block b %}"
-        + "{% set b = 1 %}" * 2000
-        + "{% endblock %}",
-        "{% for a in range(99999) %}{% set b = cycler(*range(99999)) %}{% endfor %}",
+        pytest.param("{% for a in range(99999) %}{% set b = " + NULLS + " %}{% endfor %}", id="long body"),
+        pytest.param("{% for a in range(99999) if " + NULLS + " and 0 %}{% endfor %}", id="long condition"),
+        pytest.param("{% macro m() %}{{ " + NULLS + " | first }}{% endmacro %}" + "{{ m() }}" * 9999, id="long macro"),
+        pytest.param(
+            "{% block b %}" + "{% if 0 %}{% endif %}" * 9999 + "{% endblock %}" + "{{ self.b() }}" * 999, id="block"
+        ),
+        "{% for a in range(999) %}{% set b = cycler(*range(99999)) %}{% endfor %}",
         "{% set x = [0] * 10000000 %}",
         MANY + "{% for a in many %}{% set b = many.count(-1) %}{% endfor %}",
         "{{ range(99999) | map('string') | map('list') | sum(start=[]) | length }}",
