@@ -102,7 +102,7 @@ class Deployment:
             self.attributes = attributes_of(policy)
 
     def _plan(self, sight: Sight) -> Plan:
-        self.project = with_restored(self.project, self.ledger, sight.found, self.attributes)
+        self.project = with_restored(self.project, self.ledger, sight.found)
         if self._claims(sight):
             sight = replace(sight, taken=self.state.taken(self.project.name, set(sight.real.values())))
         return feasible(make_plan(self.project, self.ledger, sight, self.attributes, self.evidence), self.project)

@@ -88,16 +88,6 @@ def parent(place: Place) -> Iterator[tuple[int, str]]:
         yield fd, name
 
 
-@contextlib.contextmanager
-def _file(place: Place) -> Iterator[int]:
-    with parent(place) as (above, name):
-        fd = os.open(name, READ, dir_fd=above)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-
 def sync(path: str) -> None:
     """Make durable what a folder holds."""
     with folder(path, "") as fd:
@@ -107,12 +97,6 @@ def sync(path: str) -> None:
 def sync_folder(place: Place) -> None:
     """Make durable what a folder below a deploy path holds, unless it is gone."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), folder(*place) as fd:
-        os.fsync(fd)
-
-
-def sync_file(place: Place) -> None:
-    """Make durable the owner, mode and content of a regular file."""
-    with _file(place) as fd:
         os.fsync(fd)
 
 
@@ -214,7 +198,7 @@ def _inspect(parent_fd: int, name: str, place: Place) -> Found:
     with open(os.open(name, READ, dir_fd=parent_fd), "rb", buffering=0) as stream:
         while chunk := stream.read(min(status.st_size + 1, _CHUNK)):
             digest.update(chunk)
-    return Found("file", "sha256:" + digest.hexdigest(), *facts, shared=status.st_nlink > 1)
+    return Found("file", "sha256:" + digest.hexdigest(), *facts)
 
 
 def read(place: Place, limit: int = -1) -> bytes:
@@ -259,14 +243,6 @@ def write(folder_fd: int, name: str, content: bytes, owner: Owner) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def give(place: Place, owner: Owner) -> None:
-    """Set owner and mode of a regular file that has no other name: what that is, and where, is not ours to know."""
-    with _file(place) as fd:
-        if os.fstat(fd).st_nlink > 1:
-            raise OSError(errno.EMLINK, "it has another name (a hard link) that would change with it")
-        owner.give(fd)
 
 
 def exists(folder_fd: int, name: str) -> bool:

@@ -45,7 +45,6 @@ POINTS = (
     "place.begun",
     "place.filled",
     "swap.move",
-    "swap.mode",
     "swap.synced",
     "swap.done",
     "after.done",

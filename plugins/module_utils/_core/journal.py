@@ -80,13 +80,14 @@ def _cleared(step: Step, folders: Iterable[Place]) -> list[Move]:
 
 def _move(step: Step, name: str) -> Move:
     there = step.found
+    kind = "set" if step.kind == "mode" else step.kind  # by a new file, too
     return Move(
-        step.kind,
+        kind,
         step.root,
         step.path,
         step.base,
-        name + "n" if step.kind in ("create", "set") else "",
-        name + "o" if step.kind in ("set", "delete") else "",
+        name + "n" if kind in ("create", "set") else "",
+        name + "o" if kind in ("set", "delete") else "",
         step.file.digest if step.file is not None else "",
         there.mode,
         there.uid,
@@ -96,7 +97,6 @@ def _move(step: Step, name: str) -> Move:
 
 def touched(moves: Iterable[Move]) -> list[Place]:
     """Return the folders whose entries moves of files change."""
-    moves = [move for move in moves if move.kind != "mode"]
     places = {(move.root, folder): None for move in moves for folder in (move.path.rpartition("/")[0], move.base)}
     return list(places)
 
@@ -145,9 +145,6 @@ def _undo(move: Move) -> None:
     elif move.kind == "rmdir":
         if not disk.make_folder(move.place, before):
             disk.give_folder(move.place, before)  # whoever made it may have been killed before it gave these
-    elif move.kind == "mode":
-        disk.give(move.place, before)
-        disk.sync_file(move.place)
     else:
         with disk.folder(move.root, move.base) as base:
             if move.new and disk.exists(base, move.new):

@@ -113,7 +113,6 @@ class Found:
     gid: int = 0
     reason: str = ""  # why the path cannot be used, such as a symbolic link on the way
     above: str = ""
-    shared: bool = False  # the file has other names, too: hard links
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ Place = tuple[str, str]  # a deploy path and a file's path below it
 
 @dataclass(frozen=True)
 class Move:
-    """A change of one path and what undoing it takes: ``create``, ``set``, ``mode``, ``delete``, ``mkdir``, ``rmdir``.
+    """A change of a path, and what undoing it takes: ``create``, ``set``, ``delete``, ``mkdir``, ``rmdir``, ``backup``.
 
     ``new`` and ``old`` are the names, in the folder ``base`` below the root, of the new content until it
     is in place and of the old file afterwards. ``digest`` is of the new content; the rest was there before.

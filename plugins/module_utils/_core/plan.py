@@ -92,11 +92,10 @@ def renewed(project: Project, ledger: Ledger, evidence: Evidence) -> Ledger:
     return replace(ledger, files=files, cluster_id=project.cluster_id, revision=project.revision)
 
 
-def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found], attributes: Attributes) -> Project:
+def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found]) -> Project:
     """Return the project with the backups that an operator put in place of its files, as far as they are still there.
 
-    They stay until the tree has something else for that path. One that a new file would have to replace, for its
-    other names must not get its attributes, goes: nobody could send its content.
+    They stay until the tree has something else for that path.
     """
     if project.unmatched:  # then nothing is done anyway
         return project
@@ -106,9 +105,7 @@ def with_restored(project: Project, ledger: Ledger, found: Mapping[Place, Found]
         at_home = project.policy is not None and place[0] == project.policy.deploy_path
         if file is None or not at_home or file.digest != owned.digest or place[1] in project.restored:
             continue
-        at_place = found[place]
-        stays = not at_place.shared or attributes.fit(at_place)
-        if at_place.kind == "file" and at_place.digest == owned.restored and stays:
+        if found[place].kind == "file" and found[place].digest == owned.restored:
             there[place[1]] = owned
     if not there:
         return project

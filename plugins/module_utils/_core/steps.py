@@ -73,10 +73,7 @@ def steps_of(
 
 def _write(place: Place, file: File, there: Found, attributes: Attributes) -> list[Step]:
     if there.kind == "file" and there.digest == file.digest:
-        if attributes.fit(there):
-            return []
-        if not there.shared:  # else a new file takes its place: the other names are not ours to change
-            return [Step("mode", *place, there, file, _folder(place[1]))]
+        return [] if attributes.fit(there) else [Step("mode", *place, there, file, _folder(place[1]))]
     kind = "set" if there.kind in ("file", "link") else "create"
     return [Step(kind, *place, there, file, _folder(there.above or place[1]))]
 

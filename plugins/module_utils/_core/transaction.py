@@ -17,10 +17,11 @@ from functools import partial
 from typing import Callable, TypeVar
 
 from . import backup, disk, journal, likeness
+from .errors import DeployError
 from .failpoints import reach
 from .journal import doing
 from .keys import MAX_SEGMENT
-from .model import File, Move, Place, Project
+from .model import File, Move, Place, Project, sha256
 from .plan import Plan
 from .policy import Policy
 from .steps import Attributes, Step
@@ -86,10 +87,15 @@ class Transaction:
         step = self._steps[move.place]
         with disk.folder(move.root, move.base) as fd:
             owner = self._owner(step)
+            name = move.path.rpartition("/")[2]
             if step.found.kind == "file":
-                name = move.path.rpartition("/")[2]
                 owner = replace(owner, extended=likeness.attributes(fd, name))
-            return disk.create(fd, move.new, step.content, owner)
+            if step.kind != "mode":
+                return disk.create(fd, move.new, step.content, owner)
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            file = disk.create(fd, move.new, _content(step), owner)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # nothing was modified
+            return file
 
     def _lasting(self, move: Move, act: Callable[[], _Result]) -> _Result:
         """Act in a folder that another project of the host may just remove, for it is empty until this is done."""
@@ -146,12 +152,8 @@ class Transaction:
         for move in moves:
             with doing(f"cannot change {move.root}/{move.path}"):
                 self._swap(move)
-            self.swapped += move.kind in ("create", "set", "mode", "delete")
+            self.swapped += move.kind in ("create", "set", "delete")
             reach("swap.move")
-        for move in [move for move in moves if move.kind == "mode"]:  # all have them by now: most need no wait
-            with doing(f"cannot write {move.root}/{move.path}"):
-                disk.sync_file(move.place)
-            reach("swap.mode")
         self._sync(moves)
         reach("swap.done")
 
@@ -172,8 +174,6 @@ class Transaction:
     def _swap(self, move: Move) -> None:
         if move.kind == "mkdir":
             self._make(move)
-        elif move.kind == "mode":
-            disk.give(move.place, self._owner(self._steps[move.place]))
         else:
             with disk.folders(move.place, move.base) as (fd, name, base):
                 if move.kind == "rmdir":
@@ -196,7 +196,7 @@ class Transaction:
             os.fsync(base)
             reach("place.begun")
             step = self._steps[move.place]
-            likeness.overwrite(fd, name, step.content, self._owner(step))
+            likeness.overwrite(fd, name, _content(step), self._owner(step))
             self.notes.append(
                 f"{move.root}/{move.path} is a mount point: written in place, so a reader may have seen half of it"
             )
@@ -228,6 +228,20 @@ class Transaction:
         backup.prune(self._policy.backup_dir, paths, self._policy.keep_backups, self.backups.values())
         reach("finish.pruned")
         return journal.sweep(self.folders, keep)
+
+
+def _content(step: Step) -> bytes:
+    """Return what a file shall hold: what it holds, where only its attributes change.
+
+    It is written anew all the same: a local user could put another name of anybody's file there in between, which
+    would get the attributes then.
+    """
+    if step.kind != "mode":
+        return step.content
+    content = disk.read(step.place)
+    if sha256(content) != step.found.digest:
+        raise DeployError(f"{step.root}/{step.path} has changed meanwhile; deploy again")
+    return content
 
 
 def _take_away(fd: int, name: str, base: int, old: str) -> None:

@@ -9,10 +9,11 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core import disk, likeness, xattrs
+from ansible_collections.watcher.config.plugins.module_utils._core import disk, journal, likeness, xattrs
 from ansible_collections.watcher.config.plugins.module_utils._core.disk import Owner
 from ansible_collections.watcher.config.tests.unit.site import Site, forked, let_in, tree, unprivileged
 
@@ -234,11 +235,43 @@ def test_hard_links(site: Site) -> None:
 
 
 def test_a_hard_link_that_comes_in_between(site: Site) -> None:
-    """No mode is given to a file that has another name by then."""
-    os.link(site.root / "f", site.folder / "other")
-    with pytest.raises(OSError, match="another name"):
-        disk.give((str(site.root), "f"), Owner(mode=0o600))
-    assert (site.root / "f").stat().st_mode & 0o777 == 0o640
+    """No mode is given to a file of somebody else that has been put in the place of ours."""
+    other = site.folder / "other"
+    other.write_bytes(b"old")
+    other.chmod(0o600)
+    place = site.root / "f"
+    outcome = site.deploy({"f": b"old"}, mode="0644", beforeCmd=f"ln -f {other} {place}")
+    assert (outcome.state, place.read_bytes()) == ("deployed", b"old")
+    assert [path.stat().st_mode & 0o777 for path in (other, place)] == [0o600, 0o644]
+
+
+def test_a_mode_alone(site: Site) -> None:
+    """The file keeps its content and time, needs no content to be sent, and is not backed up."""
+    place = site.root / "f"
+    os.utime(place, (1, 2))
+    outcome = site.deploy({"f": b"old"}, mode="0604", backupDir=str(site.backups))
+    assert [(change.action, change.backup) for change in outcome.changes] == [("set", None)]
+    status = place.stat()
+    assert (status.st_mode & 0o777, status.st_mtime, place.read_bytes()) == (0o604, 2.0, b"old")
+    assert site.deploy({"f": b"old"}, mode="0600", afterCmd="false").state == "rolledBack"
+    assert (place.stat().st_mode & 0o777, place.stat().st_ino) == (0o604, status.st_ino)
+
+
+def test_a_mode_of_what_has_changed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else's content is put in place of ours, with a mode that lets others read it."""
+    secret = site.folder / "secret"
+    secret.write_bytes(b"secret")
+    prepare = journal.prepare
+
+    def swap(*arguments: Any) -> Any:
+        os.replace(secret, site.root / "f")
+        return prepare(*arguments)
+
+    monkeypatch.setattr(journal, "prepare", swap)
+    outcome = site.deploy({"f": b"old"}, mode="0644")
+    assert outcome.state == "failed"
+    assert f"{site.root}/f has changed meanwhile; deploy again" in outcome.msg
+    assert site.temporaries() == []
 
 
 def test_busy_though_it_can_be_linked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,12 +291,12 @@ def test_its_mode_is_the_policys(site: Host) -> None:
 
 
 def test_other_names_of_it(site: Host) -> None:
-    """A mode is not for them, so a new file would take its place: it is the tree's, for nobody could send the other."""
+    """A mode is not for them: a new file with the content of the backup takes its place."""
     put_back(site)
     os.link(site.root / "x", site.folder / "other")
     assert (site.deploy(TWO).msg, x(site)) == (NOTE, "1")
     outcome = site.deploy(TWO, mode="0600")
-    assert (outcome.state, outcome.needs, outcome.msg, x(site)) == ("deployed", [], "", "2")
+    assert (outcome.state, outcome.needs, outcome.msg, x(site)) == ("deployed", [], NOTE, "1")
     assert (site.folder / "other").read_text() == "1"
 
 
