@@ -61,6 +61,9 @@ def removed(fleet: Fleet) -> Iterator[None]:
     unregister(fleet.store, "one", "two")
     fleet.withdraw("up.com")
     fleet.each(lambda host: not host.path(CONF).exists(), "the site is gone")
+    for host in fleet.hosts:
+        for backup in host.path("/var/backups/watcher").glob("a.com.*_watcherbackup_*"):
+            backup.unlink()
 
 
 def test_services_with_leases(fleet: Fleet) -> None:
