@@ -14,6 +14,7 @@ import io
 import os
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 
 from ansible_collections.watcher.config.plugins.module_utils._core.model import File, Project
@@ -22,10 +23,9 @@ from ansible_collections.watcher.config.plugins.module_utils._core.publish impor
 from ansible_collections.watcher.config.plugins.module_utils._core.render import Renderer
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
 from ansible_collections.watcher.config.plugins.module_utils._core.values import Values
-from ansible_collections.watcher.config.tests.agent_run import eventually
 
 from . import ROOT
-from .agent_ground import Host, holds, writer
+from .agent_ground import Host, writer
 from .agent_latency import ROUNDS, WARM_UP, rounds
 from .figures import Figure
 from .ground import Ground, say
@@ -173,24 +173,18 @@ def changes(ground: Ground) -> list[Figure]:
         Wanted(policy, {f"{file}.j2": b"{{ getv('/services/web/1') }}" for _name, file in host.files}),
     )
     say(f"agent: {TRIES} changes of a value that {TEMPLATES} templates read")
-    samples = []
     with host.agent:
-        for number in range(TRIES + 1):
-            content = b"10.0.0.%d:80" % number
-
-            def go(content: bytes = content) -> None:
-                ground.store.commit(Write(puts=(("/services/web/1", content),)))
-                host.deployed(content)
-
-            samples.append(timed(go))
+        samples = [timed(partial(change, ground, host, b"10.0.0.%d:80" % number)) for number in range(TRIES + 1)]
     what = "agent: put of a value to all files on disk"
     one = Host(ground, "value", 1)
     policy = {**policy, "deployPath": str(one.path(0).parent)}
     publish(ground.store, ground.tree, one.name, name, Wanted(policy, {"f00000.j2": b"{{ getv('/services/web/1') }}"}))
-    single = []
     with one.agent:
-        for number in range(4 * TRIES):
-            content = b"10.0.1.%d:80" % number
-            ground.store.commit(Write(puts=(("/services/web/1", content),)))
-            single.append(eventually(lambda: holds(one.path(0), content), "the file"))  # noqa: B023
+        single = [timed(partial(change, ground, one, b"10.0.1.%d:80" % number)) for number in range(4 * TRIES)]
     return [Figure(f"{what}, {TEMPLATES} templates", samples[1:]), Figure(f"{what}, 1 template", single[1:])]
+
+
+def change(ground: Ground, host: Host, content: bytes) -> None:
+    """Put the value, and return once all files of the host hold it."""
+    ground.store.commit(Write(puts=(("/services/web/1", content),)))
+    host.deployed(content)

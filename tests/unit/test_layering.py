@@ -26,10 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "digest": set(),
     "model": {"errors", "policy", "digest"},
     "store": {"errors", "keys", "model"},
+    "snapshot": {"errors", "keys", "policy", "model", "store"},
     "values": {"keys"},
     "budget": {"values"},
     "sandbox": {"errors", "values", "budget"},
-    "render": {"errors", "keys", "policy", "model", "sandbox", "values"},
+    "render": {"errors", "keys", "policy", "model", "snapshot", "sandbox", "values"},
     # the store on etcd
     "connection": {"errors", "keys"},
     "wire": {"errors"},
@@ -38,9 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"errors", "connection", "wire", "channels", "diagnosis"},
     "etcd_watch": {"errors", "store", "wire", "channels", "diagnosis", "client"},
     "etcd": {"errors", "keys", "store", "connection", "wire", "client", "etcd_watch"},
-    # publish -> tree -> snapshot (publishing stands below: it shows differences)
+    # publish -> tree (publishing stands below: it shows differences)
     "publish": {"errors", "keys", "policy", "model", "store", "render"},
-    "snapshot": {"errors", "keys", "policy", "model", "store"},
     "evidence": {"errors", "keys", "store", "render"},
     "reading": {"errors", "keys", "model", "store", "snapshot"},
     # plan -> apply: without the store
@@ -260,11 +260,13 @@ ALLOWED: dict[str, set[str]] = {
         "console",
         "etcd",
         "exits",
+        "host",
         "keys",
         "ledger",
         "model",
         "overview",
         "policy",
+        "preview",
         "restore",
         "restored",
         "settings",

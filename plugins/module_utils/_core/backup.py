@@ -180,12 +180,12 @@ def read(backup_dir: str, backup: Backup, limit: int = MAX_READ) -> bytes:
     InvalidError when it is longer than ``limit`` bytes, or no file; DeployError when it cannot be read.
     """
     where = f"backup {shown(backup.name)!r} below {backup_dir}"
+    if backup.kind == "link":
+        raise InvalidError(f"{where} is a symbolic link, as what it was made of; make that link by hand")
     try:
-        content = None if backup.kind == "link" else disk.read((backup_dir, backup.name), limit + 1)
+        content = disk.read((backup_dir, backup.name), limit + 1)
     except OSError as error:
         raise DeployError(f"{where} cannot be read: {error.strerror}") from error
-    if content is None:
-        raise InvalidError(f"{where} is a symbolic link, as what it was made of; make that link by hand")
     if len(content) > limit:
         raise InvalidError(f"{where} has {backup.size} bytes, allowed are {limit}; copy it by hand")
     return content

@@ -29,8 +29,6 @@ if TYPE_CHECKING:  # what few commands need is loaded by them: status is asked f
 
 logger = logging.getLogger(__name__)
 
-GOOD = ("deployed", "removed", "unknown")  # states of an outcome that leave nothing to do
-
 
 def _run(options: argparse.Namespace) -> int:
     agent = agent_of(settings_of(options), dry_run=options.dry_run)
@@ -86,7 +84,7 @@ def _once(options: argparse.Namespace) -> int:
         where = f"{outcome.project}: {outcome.state} at revision {outcome.wanted_revision}"
         said = brief(outcome)
         say(where + files(outcome) + (f"; {said}" if said else ""))
-    return WELL if all(outcome.state in GOOD for outcome in outcomes) else ILL
+    return WELL if all(outcome.settled for outcome in outcomes) else ILL
 
 
 def _previews(settings: Settings) -> int:

@@ -50,13 +50,13 @@ def _gone(parcel: Parcel, state: State) -> list[Project]:
     return gone
 
 
-def backups_of(state: State, host: str, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return the backups of these projects, or of all that keep some, as JSON data.
+def backups_of(state: State, host: str, names: Sequence[str] | None, file: str = "") -> list[dict[str, Any]]:
+    """Return the backups of these projects, or of all that keep some, as JSON data; or of one file of theirs.
 
     Raise InvalidError or DeployError for a project that is named and has none.
     """
     chosen = projects_with_backups(state, host) if names is None else names
-    return [{"project": name, **backup.to_json()} for name in chosen for backup in listed(state, host, name)]
+    return [{"project": name, **backup.to_json()} for name in chosen for backup in listed(state, host, name, file)]
 
 
 def put_back(

@@ -55,7 +55,7 @@ def prepare(steps: Sequence[Step], folders: Iterable[Place], backup_dir: str) ->
     backups = [
         Move("backup", backup_dir, step.path, step.path.rpartition("/")[0], f"{begin}-{number}b")
         for number, step in enumerate(steps)
-        if backup_dir and step.kind in ("set", "delete")
+        if backup_dir and step.replaces
     ]
     return first + backups + moves
 

@@ -99,6 +99,7 @@ class Tree:
         self.root = self.prefix + "/"
         self.status_root = self.prefix + ".status/"
         self.agent_root = self.prefix + ".agents/"
+        self.reports = (self.status_root, self.agent_root)  # what deployments and agents write themselves
 
     def host(self, host: str) -> str:
         """Return the prefix of a host, with the slash that keeps web01 apart from web010."""
@@ -128,7 +129,7 @@ class Tree:
     def check_watch(self, prefixes: Iterable[str], where: str) -> None:
         """Raise InvalidError, beginning with ``where``, when a policy watches what deployments themselves write."""
         for prefix in prefixes:
-            if f"{prefix.rstrip('/')}/".startswith((self.status_root, self.agent_root)):
+            if f"{prefix.rstrip('/')}/".startswith(self.reports):
                 raise InvalidError(
                     f"{where}: policy field watch has {shown(prefix)}, which agents and deployments themselves write;"
                     " allowed are prefixes elsewhere"

@@ -44,7 +44,7 @@ class Lanes:
         self._rules, self._force = rules, force
         self.retrying = False  # whether somebody tries failures again when they are due
         self._copies = Copies(state.path)
-        self.watches = Watches(store, (tree.status_root, tree.agent_root))
+        self.watches = Watches(store, tree.reports)
         self._renderer = Renderer()
 
     def run(self, name: str) -> Outcome | None:
@@ -101,12 +101,12 @@ class Lanes:
         What is wrong with them is said by the project. Raise StoreError when a template cannot be read.
         """
         project, policy = task.project, task.project.policy
-        renders = policy is not None and policy.render
+        watch = policy.watch if policy is not None and policy.render else ()
         try:
-            items, newest = self.watches.values(project.name, policy.watch if policy is not None and renders else ())
+            items, newest = self.watches.values(project.name, watch)
         except DeployError as error:
             return replace(task, project=replace(project, render_error=f"{project.where}: {error}"))
-        if policy is None or not renders:
+        if policy is None or not policy.render:
             return task
         lacking = [path for path, file in project.files.items() if is_template(path) and file.content is None]
         project = self._filled(project, lacking)

@@ -44,25 +44,28 @@ def attributes(folder_fd: int, name: str) -> dict[str, bytes]:
     return {}
 
 
-def set_aside(folder_fd: int, name: str, aside: str) -> None:
-    """Give a file a second name, so that it can come back as it was; where that cannot be, copy it."""
+def _linked(folder_fd: int, name: str, second: str) -> bool:
+    """Give a file a second name; return whether that can be."""
     try:
-        os.link(name, aside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+        os.link(name, second, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
+        return False
+    return True
+
+
+def set_aside(folder_fd: int, name: str, aside: str) -> None:
+    """Give a file a second name, so that it can come back as it was; where that cannot be, copy it."""
+    if not _linked(folder_fd, name, aside):
         copy(folder_fd, name, folder_fd, aside)
 
 
 def name_anew(folder_fd: int, name: str, new: str) -> None:
     """Give a complete file another name; FileExistsError when that is taken. The old name may be left."""
-    try:
-        os.link(name, new, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
+    if not _linked(folder_fd, name, new):
         if disk.exists(folder_fd, new):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
         os.rename(name, new, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
 
 

@@ -88,7 +88,8 @@ class Mirror:
                 path = reading.path
                 if reading.value is not None:
                     image = self._images[name]
-                    names |= {name} if image.renders else set()
+                    if image.renders:
+                        names.add(name)
                     if image.idle and not image.readings:  # nobody will settle it
                         del self._images[name]
                     continue

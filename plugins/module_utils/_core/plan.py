@@ -130,7 +130,7 @@ def make_plan(project: Project, ledger: Ledger, sight: Sight, attributes: Attrib
     policy = acting_policy(project, ledger)
     obstacle = _obstacle(project, ledger, evidence)
     if obstacle is None and policy is not None:
-        obstacle = _unready(project, policy)
+        obstacle = _unready(project)
     if obstacle is not None or policy is None:
         return obstacle or _no_policy(project, ledger)
     wanted = {(policy.deploy_path, path): file for path, file in project.files.items()}
@@ -179,8 +179,8 @@ def _no_policy(project: Project, ledger: Ledger) -> Plan:
     return Plan("waiting", f"{missing}; nothing is deployed until it is there")
 
 
-def _unready(project: Project, policy: Policy) -> Plan | None:
-    """Return why nothing may be done by this policy yet, or None."""
+def _unready(project: Project) -> Plan | None:
+    """Return why nothing may be done by a policy yet, or None."""
     if project.unmatched and not project.restored:  # backups are no part of the manifest
         return Plan(
             "waiting", f"{project.where}: {project.unmatched}; nothing is deployed until the project is published again"

@@ -69,11 +69,11 @@ class Prefixes:
 
     def __init__(self, tree: Tree, totals: Mapping[str, Total] | None = None) -> None:
         """Begin with what was below prefixes before a restart."""
-        self._hidden = tree.status_root.encode(), tree.agent_root.encode()
+        self._hidden = tuple(root.encode() for root in tree.reports)
         self._totals = dict(totals or {})  # until the first turn
         self._of: dict[Owner, tuple[str, ...]] = {}
         self._owners: dict[str, set[Owner]] = {}  # in the order in which the prefixes came
-        self._below: dict[str, Below] = {}
+        self._followed: list[str] = []
         self._left_out: set[str] = set()
         self._changed = False
 
@@ -107,12 +107,12 @@ class Prefixes:
             return {}, []
         self._changed = False
         names = list(self._owners)
-        followed, left_out = dict.fromkeys(names[:MAX_PREFIXES]), set(names[MAX_PREFIXES:])
+        followed, left_out = names[:MAX_PREFIXES], set(names[MAX_PREFIXES:])
         self._warn(left_out - self._left_out)
-        ended = [prefix for prefix in self._below if prefix not in followed]
-        begun = {prefix: Below(self._hidden, self._known(prefix)) for prefix in followed.keys() - self._below}
-        self._below = {prefix: begun.get(prefix) or self._below[prefix] for prefix in followed}
-        self._totals, self._left_out = {}, left_out
+        ended = [prefix for prefix in self._followed if prefix not in followed]
+        new = [prefix for prefix in followed if prefix not in self._followed]
+        begun = {prefix: Below(self._hidden, self._known(prefix)) for prefix in new}
+        self._followed, self._totals, self._left_out = followed, {}, left_out
         return begun, ended
 
     def _known(self, prefix: str) -> Total | None:

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from .errors import DeployError, InvalidError
 from .keys import check_path, shown
-from .model import File, Project
+from .model import File, Project, sha256
 from .policy import SUFFIX
 from .sandbox import Codes, environment
+from .snapshot import above
 from .values import Refused, Values
 
 MAX_RENDERED = 8 << 20  # bytes of one file; a value of the tree has 1 MiB at most
-MAX_CHECKED = 256  # templates whose syntax is known to be good
+MAX_CHECKED = 10_000  # templates whose syntax is known to be good
+_good: set[tuple[str, str]] = set()  # those, by path and digest: a publish for many hosts checks each once
 MAX_REASON = 500  # characters of what jinja2 says; a template may put a megabyte into it
 
 
@@ -74,12 +75,14 @@ def rendered(renderer: Renderer, project: Project, values: Values) -> Project:
         return replace(project, render_error=str(error))
 
 
-@lru_cache(maxsize=MAX_CHECKED)
 def check_syntax(path: str, content: bytes) -> None:
     """Raise InvalidError, which names template and line, for what no host could render, whatever its values are.
 
     Where jinja2 is missing nothing is checked: hosts need it, who publishes does not.
     """
+    name = (path, sha256(content))
+    if name in _good:
+        return
     try:
         sandbox = environment({path: content.decode("utf-8")}, Values("/"), Codes())
         sandbox.get_template(path)
@@ -90,6 +93,9 @@ def check_syntax(path: str, content: bytes) -> None:
     except Exception as error:  # whatever a template brings about is the template's
         _file, line = _place(error, sandbox, path)
         raise InvalidError(f"template {path}, line {line}: {_reason(error, sandbox)}") from error
+    if len(_good) >= MAX_CHECKED:
+        _good.clear()
+    _good.add(name)
 
 
 def is_template(path: str) -> bool:
@@ -119,9 +125,8 @@ def _targets(project: Project, sources: Iterable[str]) -> dict[str, str]:
     """Return where each template is deployed; raise DeployError where that cannot be."""
     takers: dict[str, str] = {}  # paths and folders that are needed, with the file that needs them
     for path in project.files:
-        parts = target(path).split("/")
-        for count in range(1, len(parts)):
-            takers.setdefault("/".join(parts[:count]), path)
+        for folder in above(target(path)):
+            takers.setdefault(folder, path)
     plain = {path: path for path in project.files if not is_template(path)}
     found = {}
     for path in sorted(sources):
@@ -131,9 +136,7 @@ def _targets(project: Project, sources: Iterable[str]) -> dict[str, str]:
             check_path(found[path])
         except InvalidError as error:
             raise DeployError(f"{where}: without {SUFFIX}, {error}") from None
-        parts = found[path].split("/")
-        above = ("/".join(parts[:count]) for count in range(1, len(parts)))
-        twins = [plain.get(found[path]), takers.get(found[path]), *(plain.get(folder) for folder in above)]
+        twins = [plain.get(found[path]), takers.get(found[path]), *map(plain.get, above(found[path]))]
         for twin in filter(None, twins):
             raise DeployError(f"{where}: it would be deployed as {found[path]}, which {twin} is in the way of")
     return found

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .errors import DeployError, StoreError
+from .errors import DeployError
 from .keys import Tree
 from .model import Project
 from .render import Renderer, rendered
 from .store import Store
 from .values import Values, by_name, folder
-from .watches import Contents
+from .watches import Contents, listed
 
 
 class Rendering:
@@ -45,12 +45,7 @@ class Rendering:
     def _below(self, prefix: str, revision: int) -> Contents:
         contents = self._known.get((prefix, revision))
         if contents is None:
-            try:
-                listing = self._store.list(prefix, revision=revision)
-            except StoreError as error:
-                why = f"the values below {prefix}, which the policy watches, cannot be read: {error}"
-                raise DeployError(why) from error
-            quiet = (self._tree.status_root, self._tree.agent_root)  # what deployments write is no change of a project
-            contents = self._known[prefix, revision] = Contents(prefix, listing.items, quiet)
+            contents = listed(self._store, prefix, self._tree.reports, revision)
+            self._known[prefix, revision] = contents
         contents.check()
         return contents

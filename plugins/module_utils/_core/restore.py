@@ -85,7 +85,11 @@ def fetched(
     Raise InvalidError or DeployError as `listed` does, and when there is no such backup.
     """
     _ledger, policy = _deployed(state, host, project)
-    where = f"host {host}, project {project}"
+    return _fetched(policy, f"host {host}, project {project}", file, name, limit)
+
+
+def _fetched(policy: Policy, where: str, file: str, name: str, limit: int = kept.MAX_READ) -> tuple[Backup, bytes]:
+    """Return what `fetched` does, of a project whose policy is known."""
     found = kept.found(policy.backup_dir, check_path(file))
     if not found:
         raise InvalidError(f"{where}: there is no backup of {shown(file)!r} in {policy.backup_dir}")
@@ -117,16 +121,15 @@ def restore(
     The file stays until the tree has something else for it. A file that the tree does not have is put there and
     is not ours. The options are those of `apply.deploy`. Raise InvalidError or DeployError as `fetched` does.
     """
-    check_name("project", project)
     _deployed(state, host, project)  # before its lock is made
     with contextlib.nullcontext() if check else state.lock(project):
         ledger, policy = _deployed(state, host, project)
-        backup, content = fetched(state, host, project, file, name)
+        where = f"host {host}, project {project}"
+        backup, content = _fetched(policy, where, file, name)
         owned = ledger.files.get((policy.deploy_path, file))
         if owned is not None and owned.held:
             raise InvalidError(
-                f"host {host}, project {project}: {file!r} is held, because a store that was replaced lacks it;"
-                " publish the backup instead"
+                f"{where}: {file!r} is held, because a store that was replaced lacks it; publish the backup instead"
             )
         wanted = _project(ledger, policy, file, owned, content)
         work = Deployment(wanted, state, Evidence(), rules, Words(wanted, whole=False, diff=diff, remember=remember))

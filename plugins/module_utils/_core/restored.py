@@ -14,7 +14,7 @@ from .backup import Backup
 from .errors import InvalidError, WatcherError
 from .keys import Tree
 from .model import Outcome
-from .policy import Policy
+from .policy import SUFFIX, Policy
 from .publish import Publication, Wanted, publish, validate
 from .report import callback_body, parse_status, write_status
 from .restore import Restored
@@ -36,9 +36,9 @@ def publish_backup(
     if policy is None:
         raise InvalidError(f"{where}: the tree has no policy for it; publish the project as a whole")
     if Policy.parse(policy.value, where).render:
-        template, _revision = store.get(tree.file(host, project, f"{file}.j2"))
+        template, _revision = store.get(tree.file(host, project, file + SUFFIX))
         if template is not None:
-            raise InvalidError(f"{where}: {file!r} is rendered from {file + '.j2'!r}; publish that template instead")
+            raise InvalidError(f"{where}: {file!r} is rendered from {file + SUFFIX!r}; publish that template instead")
     return publish(store, tree, host, project, wanted, check=check)
 
 

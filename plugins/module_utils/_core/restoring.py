@@ -13,14 +13,16 @@ from functools import partial
 from . import VERSION
 from .console import say
 from .exits import ILL, WELL
+from .host import backups_of
 from .ledger import SPOOL, State
 from .model import Outcome
 from .overview import aligned
-from .restore import Restored, fetched, listed, projects_with_backups
+from .restore import Restored, fetched
 from .restore import restore as put_back
 from .settings import Settings
 
 HEADER = ("PROJECT", "FILE", "TIME", "REVISION", "BYTES", "BACKUP")
+COLUMNS = ("project", "file", "time", "revision", "size", "name")  # what is below them
 
 
 def backups(options: argparse.Namespace) -> int:
@@ -28,13 +30,11 @@ def backups(options: argparse.Namespace) -> int:
     settings = Settings.load(options.config)
     state = State(settings.state_dir)
     project, file = (*options.names, "", "")[:2]
-    names = [project] if project else projects_with_backups(state, settings.host)
-    found = [(name, backup) for name in names for backup in listed(state, settings.host, name, file)]
+    found = backups_of(state, settings.host, [project] if project else None, file)
     if options.json:
-        data = [{"project": name, **backup.to_json()} for name, backup in found]
-        say(json.dumps({"host": settings.host, "backups": data}, indent=2))
+        say(json.dumps({"host": settings.host, "backups": found}, indent=2))
         return WELL
-    rows = [(name, item.file, item.time, str(item.revision), str(item.size), item.name) for name, item in found]
+    rows = [[str(item[name]) for name in COLUMNS] for item in found]
     for line in aligned([HEADER, *rows]) if rows else [f"host {settings.host}: there are no such backups"]:
         say(line)
     return WELL
@@ -64,7 +64,9 @@ def _told(outcome: Outcome, file: str) -> str:
 
 
 def _message(outcome: Outcome) -> str:
-    said = outcome.msg.removeprefix(f"host {outcome.host}, project {outcome.project}: ")
+    from .preview import brief
+
+    said = brief(outcome)
     return f"; {said}" if said else ""
 
 

@@ -47,6 +47,11 @@ class Step:
         return self.root, self.path
 
     @property
+    def replaces(self) -> bool:
+        """Return whether a content goes, of which there may be a backup."""
+        return self.kind in ("set", "delete")
+
+    @property
     def content(self) -> bytes:
         """Return what the file shall hold; raise DeployError when that was not sent."""
         if self.file is None or self.file.content is None:

@@ -137,7 +137,7 @@ class Transaction:
 
     def back_up(self) -> None:
         """Copy every file that will be replaced or deleted, where the policy names a folder for it."""
-        replaced = [step for step in self._steps.values() if step.kind in ("set", "delete")]
+        replaced = [step for step in self._steps.values() if step.replaces]
         for step, move in zip(replaced, [move for move in self.moves if move.kind == "backup"]):
             with doing(f"cannot back up {step.root}/{step.path} to {move.root}"):
                 self.backups[step.place] = backup.make(step.place, move.root, move.new, self._when, self._revision)
@@ -258,7 +258,7 @@ def feasible(plan: Plan, project: Project) -> Plan:
     for step in plan.steps if plan.policy and plan.policy.backup_dir else ():
         name = backup.backup_path(step.path, datetime.now(), project.revision).rpartition("/")[2]
         size = len(name.encode("utf-8"))
-        if step.kind in ("set", "delete") and size > MAX_SEGMENT:
+        if step.replaces and size > MAX_SEGMENT:
             why = (
                 f"{step.root}/{step.path} cannot be backed up: the name of its backup would have {size} bytes, and"
                 f" {MAX_SEGMENT} is the most; publish it by a shorter name, or without backupDir"

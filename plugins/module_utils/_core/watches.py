@@ -72,6 +72,14 @@ class Contents:
             )
 
 
+def listed(store: Store, prefix: str, quiet: tuple[str, ...], revision: int = 0) -> Contents:
+    """Return what is below a prefix, at the revision (0: now); raise DeployError that names the prefix."""
+    try:
+        return Contents(prefix, store.list(prefix, revision=revision).items, quiet)
+    except StoreError as error:
+        raise DeployError(f"the values below {prefix}, which the policy watches, cannot be read: {error}") from error
+
+
 class _Source:
     """A prefix that is followed; whoever uses it holds a lock."""
 
@@ -139,9 +147,9 @@ class Watches:
         newest = 0
         followed = self._follow(project, prefixes)
         for prefix in prefixes:
-            contents = self._known(prefix) if followed else self._read(prefix)
-            items.update(contents.items)
-            newest = max(newest, contents.newest)
+            found, changed = self._known(prefix) if followed else self._read(prefix)
+            items.update(found)
+            newest = max(newest, changed)
         return items, newest
 
     def forget(self, prefixes: Sequence[str] | None = None) -> bool:
@@ -164,19 +172,15 @@ class Watches:
         with self._lock:
             if self._changed is None:
                 return False
-            if not prefixes and project not in self._wanted:
+            if prefixes:
+                self._wanted[project] = prefixes
+            elif self._wanted.pop(project, None) is None:
                 return True
-            self._wanted[project] = prefixes
-            if not prefixes:
-                del self._wanted[project]
             needed = {prefix for each in self._wanted.values() for prefix in each}
-            gone = [self._sources.pop(prefix) for prefix in self._sources.keys() - needed]
-            try:
-                for prefix in prefixes:
-                    self._add(prefix)
-            finally:
-                for source in gone:
-                    source.close()
+            for prefix in self._sources.keys() - needed:
+                self._sources.pop(prefix).close()
+            for prefix in prefixes:
+                self._add(prefix)
         return True
 
     def _add(self, prefix: str) -> None:
@@ -199,7 +203,7 @@ class Watches:
         if self._closed:
             raise UnavailableError(f"the values below {prefix} are not read any more: the agent ends")
 
-    def _known(self, prefix: str) -> Contents:
+    def _known(self, prefix: str) -> tuple[dict[str, bytes], int]:
         """Return a copy of what is known below a prefix; what is not known yet is waited for, then read."""
         with self._lock:
             source = self._sources.get(prefix)
@@ -210,21 +214,15 @@ class Watches:
             self._check_open(prefix)
             if source is not None and source.contents is not None and source.state != NEW:
                 source.contents.check()
-                copy = Contents(prefix)
-                copy.items, copy.newest = dict(source.contents.items), source.contents.newest
-                return copy
+                return dict(source.contents.items), source.contents.newest
             if source is not None:
                 source.asked = True
         return self._read(prefix)
 
-    def _read(self, prefix: str) -> Contents:
-        try:
-            contents = Contents(prefix, self._store.list(prefix).items, self._quiet)
-        except StoreError as error:
-            why = f"the values below {prefix}, which the policy watches, cannot be read: {error}"
-            raise DeployError(why) from error
+    def _read(self, prefix: str) -> tuple[dict[str, bytes], int]:
+        contents = listed(self._store, prefix, self._quiet)
         contents.check()
-        return contents
+        return contents.items, contents.newest
 
     # A prefix's thread
 

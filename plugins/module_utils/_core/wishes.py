@@ -27,7 +27,7 @@ class Wishes:
     def __init__(self, state_dir: str) -> None:
         """Look at nothing yet."""
         self._folder = os.path.join(state_dir, FOLDER)
-        self._taken: dict[str, list[str]] = {}  # the files of each project whose try has not begun
+        self._taken: dict[str, set[str]] = {}  # the files of each project whose try has not begun
         self._lock = threading.Lock()
 
     # The one who asks
@@ -50,8 +50,7 @@ class Wishes:
         with self._lock:
             for file in self._files():
                 with contextlib.suppress(InvalidError):
-                    files = self._taken.setdefault(check_name("project", file.partition("+")[0]), [])
-                    files += [] if file in files else [file]
+                    self._taken.setdefault(check_name("project", file.partition("+")[0]), set()).add(file)
             return set(self._taken)
 
     def _files(self) -> list[str]:
@@ -65,10 +64,10 @@ class Wishes:
     @contextlib.contextmanager
     def answering(self, project: str) -> Iterator[None]:
         """Try a project, and tell those who had wished for that when it has ended."""
-        files: list[str] = []
+        files: set[str] = set()
         if self._taken:
             with self._lock:
-                files = self._taken.pop(project, [])
+                files = self._taken.pop(project, files)
         try:
             yield
         finally:

@@ -479,7 +479,6 @@ ONE, BOTH = {"up": b"server one;\n"}, {"up": b"server one;\nserver two;\n"}
 @pytest.fixture
 def services(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return a host whose project b.com lists two services that registered themselves."""
-    pytest.importorskip("jinja2")
     monkeypatch.setattr(watches, "Reflector", partial(Reflector, pause=0.01, jitter=lambda: 0.0))
     host.store.put("/s/a", b"one")
     host.store.put("/s/b", b"two")

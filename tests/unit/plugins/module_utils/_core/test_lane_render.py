@@ -17,8 +17,6 @@ from ansible_collections.watcher.config.plugins.module_utils._core.store import 
 from ansible_collections.watcher.config.tests.unit.agent_world import PREFIX, AgentWorld
 from ansible_collections.watcher.config.tests.unit.world import TREE
 
-pytest.importorskip("jinja2")
-
 AWAY = UnavailableError("nothing is listening")
 FILES = {"a.j2": b"port {{ getv('port') }}\n", "plain": b"as it is {{ }}\n"}
 UPSTREAM = {"up.j2": b"{% for at in getvs('/s/*') %}\nserver {{ at }};\n{% endfor %}\n"}

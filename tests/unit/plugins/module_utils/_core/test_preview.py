@@ -124,7 +124,6 @@ def test_others_are_told_all_the_same(store: MemoryStore, site: Site) -> None:
 
 def test_templates(store: MemoryStore, site: Site) -> None:
     """They are rendered with what is there now, and it is told what is wrong with them."""
-    pytest.importorskip("jinja2")
     publish(store, site, "a.com", {"x.j2": "{{ getv('/s/a') }}"}, render=True, watch=["/s"])
     preview = told(store, site)["a.com"]
     assert not preview.good
