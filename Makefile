@@ -1,7 +1,8 @@
 # make test   sets up .venv (once) and runs every check; needs git, make and Python 3.11 or newer
 # make fast   the checks that take seconds
 # make test-failpoints   every change, killed at every step of its deployment; WATCHER_LONG=1 for more cases
-# make test-hosts   the role and the agent on real hosts; needs root and apt, says so and does nothing without
+# make test-hosts   the roles and the agent on real hosts; needs root and apt, says so and does nothing without
+# make environments   both images' definitions and the checkout as a project of AWX; a part of make integration
 # make demo   shows the product at work; sets up only what that needs
 # make docs   builds the HTML documentation in .cache/html
 PYTHON ?= python3
@@ -17,7 +18,7 @@ WITH_JAVA = JAVA_HOME="$$($(BIN)/python tools/java_home.py)"
 WITH_ETCD_34 = WATCHER_ETCD_34="$$($(BIN)/python tools/debian_etcd.py)"
 
 .NOTPARALLEL:
-.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units test-failpoints integration test-hosts docs build release bench demo clean
+.PHONY: setup run-setup test fast lint format types unit docs-lint contract sanity units test-failpoints integration environments test-hosts docs build release bench demo clean
 test: fast contract sanity units test-failpoints integration test-hosts docs build demo
 fast: lint types unit docs-lint
 
@@ -61,6 +62,8 @@ test-failpoints: setup
 	$(BIN)/pytest -q tests/faults/test_failpoints.py
 integration: setup
 	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration tests/faults --ignore tests/faults/test_failpoints.py
+environments: setup
+	$(BIN)/pytest -q tests/integration/test_environments.py tests/integration/test_awx_project.py
 test-hosts: setup
 	$(BIN)/pytest -q tests/hosts
 docs: setup

@@ -13,13 +13,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from . import agent, event_source, lookup, publishing, rulebook
+from . import agent, event_source, inventory, lookup, publishing, rulebook
 from .figures import Figure, table
 from .ground import say
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "publish": publishing.measure,
     "lookup": lookup.measure,
+    "inventory": inventory.measure,
     "source": event_source.measure,
     "rulebook": rulebook.measure,
     "agent": agent.measure,

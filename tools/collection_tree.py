@@ -33,8 +33,23 @@ def link() -> None:
         path.symlink_to("../../../..", target_is_directory=True)
 
 
+def listed() -> set[str]:
+    """Return the files that git lists, changed ones and new ones too."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {name for name in names.split("\0") if name and (ROOT / name).exists()}
+
+
+def put(path: Path, names: set[str]) -> None:
+    """Copy these files of the checkout below a folder."""
+    for name in names:
+        new = path / name
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, new, follow_symlinks=False)
+
+
 def copy() -> None:
-    """Copy the files git lists, changed ones and new ones too; keep tests/output.
+    """Copy the files that git lists; keep tests/output.
 
     The copy is a git repository of its own: inside this one it would be a folder git
     ignores, and ansible-test then skips every file and reports success.
@@ -42,14 +57,7 @@ def copy() -> None:
     path = place("copy")
     if not (path / ".git").exists():
         subprocess.run(["git", "init", "-q", str(path)], check=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    names = {name for name in listed.split("\0") if name and (ROOT / name).exists()}
+    names = listed()
     if path.exists():
         for old in sorted(path.rglob("*"), reverse=True):
             name = old.relative_to(path).as_posix()
@@ -60,10 +68,7 @@ def copy() -> None:
                     old.rmdir()
             elif name not in names and not name.startswith("tests/output/"):
                 old.unlink()
-    for name in names:
-        new = path / name
-        new.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, new, follow_symlinks=False)
+    put(path, names)
 
 
 if __name__ == "__main__":

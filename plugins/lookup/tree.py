@@ -63,6 +63,7 @@ _raw:
   elements: raw
 """
 
+import functools
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
@@ -74,6 +75,7 @@ from ..module_utils._core.etcd import connect
 from ..module_utils._core.keys import Tree
 from ..module_utils._core.reading import Missing, read
 from ..module_utils._core.store import Store
+from ..plugin_utils.controller import connection_option
 
 
 class LookupModule(LookupBase):
@@ -83,7 +85,7 @@ class LookupModule(LookupBase):
         """Return one value a term; raise AnsibleLookupError with the one sentence of an error."""
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            connection = Connection.from_options(self.get_option)
+            connection = Connection.from_options(functools.partial(connection_option, self))
             store = connect(connection)
             try:
                 tree = Tree(connection.prefix)

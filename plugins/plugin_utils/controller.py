@@ -10,12 +10,23 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
+from ansible.plugins import AnsiblePlugin
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import WatcherError
 
 OPTIONS = ("endpoints", "prefix", "username", "password", "ca_cert", "client_cert", "client_key", "timeout")
+PATHS = ("ca_cert", "client_cert", "client_key")
+
+
+def connection_option(plugin: AnsiblePlugin, name: str) -> Any:
+    """Return a connection option of a plugin; None where it is not set or empty.
+
+    Ansible makes the current folder of an empty path, and AWX sets the variables of empty fields to empty text.
+    """
+    value = plugin.get_option(name)
+    return None if value == "" or (name in PATHS and value == os.getcwd()) else value
 
 
 def spool_folder() -> str:
@@ -46,7 +57,7 @@ class ConnectedAction(ActionBase):
         direct = {name: self._task.args[name] for name in OPTIONS if self._task.args.get(name) is not None}
         lookup = lookup_loader.get("watcher.config.tree")
         lookup.set_options(var_options=self._templar.template(named), direct=direct)
-        found = {name: lookup.get_option(name) for name in OPTIONS}
+        found = {name: connection_option(lookup, name) for name in OPTIONS}
         return {name: value for name, value in found.items() if value is not None}
 
     def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

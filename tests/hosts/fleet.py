@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
@@ -109,7 +111,7 @@ class Host:
 class Fleet(Site):
     """All hosts, as their controller sees them. etcd demands certificates and passwords of everyone."""
 
-    patience = 300.0  # the role comes with an environment to make
+    patience = 600.0  # a role comes with an environment to make
 
     def __init__(self, folder: Path, etcd: EtcdServer) -> None:
         """Take the hosts that are up into the inventory."""
@@ -218,22 +220,29 @@ class Fleet(Site):
 def copy_collection(folder: Path) -> None:
     """Copy what a controller needs, for this checkout may change meanwhile."""
     collection = folder / "ansible_collections" / "watcher" / "config"
-    for part in ("plugins", "roles", "playbooks", "meta"):
+    for part in ("extensions", "plugins", "roles", "playbooks", "meta"):
         shutil.copytree(ROOT / part, collection / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "galaxy.yml", collection)
 
 
-def make_wheels(python: str) -> None:
-    """Have the wheels of the requirements for that version of Python (such as 3.11) in `WHEELS`, kept between runs."""
-    done, wanted = WHEELS / "done", f"{python}\n{REQUIREMENTS.read_text()}"
+def make_wheels(python: str, folder: Path = WHEELS, *requirements: Path) -> None:
+    """Have the wheels of the requirements for that version of Python (such as 3.11) in a folder, kept between runs."""
+    texts = [path.read_text() for path in requirements or (REQUIREMENTS,)]
+    done, wanted = folder / "done", "\n".join([python, *texts])
     if done.exists() and done.read_text() == wanted:
         return
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    lines = [line for line in REQUIREMENTS.read_text().splitlines() if not line.startswith("#")]
+    shutil.rmtree(folder, ignore_errors=True)
+    found = [Requirement(line) for text in texts for line in text.splitlines() if not line.startswith("#")]
+    lines = [
+        f"{each.name}{each.specifier}"
+        for each in found
+        if not each.marker or each.marker.evaluate({"python_version": python})
+    ]
     sources = [line for line in lines if line.startswith("etcd3=")]  # there is no wheel of it on the index
-    binary = ["--only-binary=:all:", f"--python-version={python}", "--platform=manylinux2014_x86_64"]
+    platforms = [f"--platform=manylinux{which}_x86_64" for which in ("2014", "_2_17", "_2_28", "_2_34")]
+    binary = ["--only-binary=:all:", f"--python-version={python}", *platforms]
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(WHEELS), *sources], check=True, timeout=300)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), *sources], check=True, timeout=300)
     others = [line for line in lines if line not in sources]
-    subprocess.run([*pip, "download", "--no-deps", *binary, "-d", str(WHEELS), *others], check=True, timeout=300)
+    subprocess.run([*pip, "download", "--no-deps", *binary, "-d", str(folder), *others], check=True, timeout=300)
     done.write_text(wanted)

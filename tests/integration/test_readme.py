@@ -24,7 +24,7 @@ def tour() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## A tour of five minutes")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     return "\n".join(blocks)
 
 
@@ -63,6 +63,9 @@ def test_tour(tmp_path: Path) -> None:
     logs = [log.read_text() for log in sorted(folder.glob("*.log")) if log.name != "etcd.log"]
     assert done.returncode == 0, "".join([done.stdout, done.stderr, *logs])
     assert "server { server_name a.com; }" in done.stdout
+    graph = done.stdout.partition("@all:")[2].partition("www.a.com")[0]
+    assert re.search(r"@watcher_in_sync:\n.*--web01$", graph, re.MULTILINE)
+    assert re.search(r"@watcher_project_b_com:\n.*--web01$", graph, re.MULTILINE)
     assert "server { server_name www.a.com; }" in done.stdout
     assert re.search(r"web01 +a.com +deployed", done.stdout)
     assert re.search(r"web01 +b.com +removed", done.stdout)

@@ -6,25 +6,20 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.watcher.config.plugins.module_utils._core.connection import Connection
 from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Store, Write
-from ansible_collections.watcher.config.tests.ansible_site import BIN, Site
+from ansible_collections.watcher.config.tests.ansible_site import Site
 from ansible_collections.watcher.config.tests.etcd_server import EtcdServer
+from ansible_collections.watcher.config.tests.rulebook_run import BOUND, Rulebook, read
 
 pytestmark = pytest.mark.rulebook
-
-BOUND = 120.0  # seconds that anything may take at most; a playbook takes one, on a busy machine more
 
 # Each host says that it begins, waits while the file "wait" is there, and says that it ends.
 PLAYBOOK = r"""
@@ -47,89 +42,30 @@ PLAYBOOK = r"""
 """
 
 
-class Rulebook:
-    """ansible-rulebook on a site, and the log of its playbook."""
+class Noting(Rulebook):
+    """A rulebook that runs `PLAYBOOK`, and the log of that."""
 
     def __init__(self, site: Site, folder: Path) -> None:
-        """Write playbook and variables; start nothing."""
-        self.site = site
-        self.folder = folder
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
+        """Write the playbook; start nothing."""
+        super().__init__(site, folder)
         self.playbook = folder / "playbook" / "note.yml"
         self.playbook.parent.mkdir()
         self.playbook.write_text(PLAYBOOK.replace("{{ folder }}", str(folder)), encoding="utf-8")
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **variables: Any) -> None:
-        """Start it with these variables."""
-        (self.folder / "vars.yml").write_text(yaml.safe_dump({"watcher_playbook": str(self.playbook), **variables}))
-        files = {"-i": self.site.inventory, "--vars": self.folder / "vars.yml"}
-        command = [str(BIN / "ansible-rulebook"), "-r", "watcher.config.deploy"]
-        command += [str(part) for option in files.items() for part in option]
-        environment = {**self.site.environment, "JAVA_TOOL_OPTIONS": "-Xrs", "TMPDIR": str(self.temporary)}
-        with (self.folder / "output").open("ab") as output:
-            self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder
-            )
-
-    def stop(self) -> int:
-        """Send SIGTERM and return the exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(BOUND)
-
-    def kill(self) -> None:
-        """End it, and what it left."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-        for path in self.left():
-            subprocess.run(["kill", "-9", path.name], check=False)
-
-    def left(self) -> list[Path]:
-        """Return the processes, as in /proc, that were started by it: they have its home."""
-        home = f"\0HOME={self.site.folder}\0".encode()
-        return [path for path in Path("/proc").glob("[0-9]*") if home in b"\0" + _read(path / "environ")]
-
-    def gone(self) -> None:
-        """Wait until it has left no process.
-
-        Of a playbook that was stopped, ansible-core lets the task in hand come to its end.
-        """
-        deadline = time.monotonic() + BOUND
-        while self.left():
-            assert time.monotonic() < deadline, f"left: {[_read(path / 'cmdline') for path in self.left()]}"
-            time.sleep(0.02)
+        """Start it with that playbook."""
+        super().start(watcher_playbook=str(self.playbook), **variables)
 
     def log(self, what: str, project: str) -> list[dict[str, Any]]:
         """Return what hosts of a project have said so far."""
-        lines = _read(self.folder / "log").decode().splitlines()
+        lines = read(self.folder / "log").decode().splitlines()
         return [said for said in map(json.loads, lines) if (said["what"], said["project"]) == (what, project)]
-
-    def until(self, holds: Callable[[], object], what: str) -> None:
-        """Wait until something holds; fail with the output when it does not in time."""
-        deadline = time.monotonic() + BOUND
-        while not holds():
-            alive = self.process is not None and self.process.poll() is None
-            assert alive and time.monotonic() < deadline, (
-                f"not in time: {what}\n{_read(self.folder / 'output').decode()}"
-            )
-            time.sleep(0.02)
 
     def hold_back(self, project: str) -> Path:
         """Let the playbook of a project wait until the file returned is gone."""
         path = self.folder / f"wait-{project}"
         path.touch()
         return path
-
-
-def _read(path: Path) -> bytes:
-    """Return the content of a file; nothing when it is not there or went away."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture
@@ -148,11 +84,11 @@ def store(etcd: EtcdServer) -> Iterator[Store]:
 
 
 @pytest.fixture
-def rulebook(etcd: EtcdServer, tmp_path: Path) -> Iterator[Rulebook]:
+def rulebook(etcd: EtcdServer, tmp_path: Path) -> Iterator[Noting]:
     """Return a rulebook on a site with three hosts."""
     site = tmp_path / "site"
     site.mkdir()
-    rulebook = Rulebook(Site(site, etcd.endpoint, ["web01", "web02", "web03"]), tmp_path)
+    rulebook = Noting(Site(site, etcd.endpoint, ["web01", "web02", "web03"]), tmp_path)
     yield rulebook
     rulebook.kill()
 
@@ -168,7 +104,7 @@ def report(store: Store, project: str, revision: int, *hosts: str) -> None:
     store.commit(Write(puts=tuple((f"/watcher.status/{host}/{project}", status) for host in hosts)))
 
 
-def test_the_rulebook(rulebook: Rulebook, store: Store) -> None:
+def test_the_rulebook(rulebook: Noting, store: Store) -> None:
     """Runs are limited to hosts, do not overlap, and a change during one becomes one more; a stop is clean."""
     gate = rulebook.hold_back("1.10")
     rulebook.start()
@@ -222,9 +158,33 @@ def test_the_rulebook(rulebook: Rulebook, store: Store) -> None:
         ({"watcher_hosts": ["all"]}, "hosts: 'all' is no host of the tree"),
     ],
 )
-def test_a_wrong_variable_ends_it(rulebook: Rulebook, variables: dict[str, Any], reason: str) -> None:
+def test_a_wrong_variable_ends_it(rulebook: Noting, variables: dict[str, Any], reason: str) -> None:
     """The rulebook says why and exits with 1."""
     rulebook.start(**variables)
     assert rulebook.process is not None
     assert rulebook.process.wait(BOUND) == 1
-    assert reason in (rulebook.folder / "output").read_text()
+    assert reason in rulebook.output
+
+
+def test_a_deployment_that_failed_is_tried_again(etcd: EtcdServer, store: Store, tmp_path: Path) -> None:
+    """By the rulebook's own playbook, on that host only, until it succeeds; the log says when."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    site = Site(folder, etcd.endpoint, ["web01", "web02"])
+    mended = folder / "web01" / "mended"
+    policies = {"web01": site.policy("web01", beforeCmd=f"test -e {mended}"), "web02": site.policy("web02")}
+    for host, policy in policies.items():
+        store.commit(Write(puts=((f"/watcher/{host}/a.com/config", json.dumps(policy).encode()),)))
+    rulebook = Rulebook(site, tmp_path / "rulebook")
+    try:
+        rulebook.start(watcher_hold=10)
+        put(store, "a.com", "web01", "web02")
+        rulebook.until(lambda: "a.com: failed on web01; again in " in rulebook.output, "it fails")
+        assert not (site.out() / "x").exists()
+        mended.touch()
+        rulebook.until((site.out() / "x").exists, "it is tried again and succeeds")
+        assert rulebook.stop() == 0
+    finally:
+        rulebook.kill()
+    assert (site.out("web02") / "x").exists()
+    assert site.commands("web02") == ["before", "after"]

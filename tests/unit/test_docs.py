@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation of the agent lists is what there is."""
+"""What the documentation lists is what there is."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from ansible_collections.watcher.config.plugins.module_utils._core.metrics import Facts, Metrics
@@ -56,6 +57,13 @@ def test_ini_defaults(tmp_path: Path) -> None:
     assert (first.rules.roots, first.rules.commands, first.rules.run_as) == ((), (), "")
 
 
+def test_pages_are_listed() -> None:
+    """Each page is in the table of contents, once."""
+    sections = yaml.safe_load((ROOT / "docs" / "docsite" / "extra-docs.yml").read_text(encoding="utf-8"))["sections"]
+    listed = [page for section in sections for page in section["toctree"]]
+    assert sorted(listed) == sorted(path.stem for path in PAGE.parent.glob("*.rst"))
+
+
 def test_metrics_table(tmp_path: Path) -> None:
     """Each metric is there with its type, and nothing else."""
     file = tmp_path / "watcher.prom"
@@ -68,10 +76,31 @@ def test_metrics_table(tmp_path: Path) -> None:
     assert listed == set(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
-def test_variables_of_the_role() -> None:
-    """Each variable of the role that README.md and the page name is one."""
-    specs = yaml.safe_load((ROOT / "roles" / "agent" / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("role", "important"),
+    [
+        ("agent", {"agent_endpoints", "agent_deploy_roots", "agent_commands"}),
+        ("rulebook", {"rulebook_name", "rulebook_standby"}),
+    ],
+)
+def test_variables_of_roles(role: str, important: set[str]) -> None:
+    """Each variable of a role that README.md and the pages name is one."""
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     options = specs["argument_specs"]["main"]["options"]
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", PAGE)]
-    named = {name for text in texts for name in re.findall(r"\bagent_[a-z_]+(?!\.|/|\w)", text)}
-    assert {"agent_endpoints", "agent_deploy_roots", "agent_commands"} <= named <= set(options)
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *PAGE.parent.glob("*.rst"))]
+    named = {name for text in texts for name in re.findall(rf"\b{role}_[a-z_]+(?!\.|/|\w)", text)}
+    assert important <= named <= set(options)
+
+
+def test_variables_of_awx() -> None:
+    """The page names each variable that the playbook awx.yml reads, and no other."""
+    playbooks = ROOT / "playbooks"
+    files = [
+        playbooks / "awx.yml",
+        *(playbooks / "vars").glob("awx*.yml"),
+        *(playbooks / "tasks" / "awx").glob("*.yml"),
+    ]
+    read = {name for path in files for name in re.findall(r"\bawx_[a-z_]+", path.read_text(encoding="utf-8"))}
+    page = (PAGE.parent / "awx.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bawx_[a-z_]+", page)) == read
+    assert len(files) > 2

@@ -60,6 +60,35 @@ def test_requirements_agree() -> None:
     assert requirements("tests/unit/requirements.txt") == sorted([*wanted, *more])
 
 
+def test_environments_agree() -> None:
+    """Both images are made alike, of the versions that are tested here."""
+    execution, decision = load("execution-environment.yml"), load("decision-environment.yml")
+    same = ("version", "images", "additional_build_files")
+    assert [execution[name] for name in same] == [decision[name] for name in same]
+    parts = ("python_interpreter", "ansible_core", "ansible_runner", "galaxy")
+    first, second = execution["dependencies"], decision["dependencies"]
+    assert [first[name] for name in parts] == [second[name] for name in parts]
+    tested = {line.partition(" ;")[0] for line in requirements("requirements-run.txt")}
+    assert {first["ansible_core"]["package_pip"], *second["python"]} <= tested
+
+
+def test_environments_have_the_collection() -> None:
+    """Each file and folder that is sent is there, and what is sent is where the requirements look for it."""
+    sent = load("execution-environment.yml")["additional_build_files"]
+    assert [item["src"] for item in sent if not (ROOT / item["src"]).exists()] == []
+    (collection,) = load("execution-environment.yml")["dependencies"]["galaxy"]["collections"]
+    assert {item["dest"].split("/")[0] for item in sent} == {collection["source"]}
+
+
+def test_project_of_awx() -> None:
+    """A project takes the collection from the checkout, and its inventory is the plugin of this collection."""
+    assert load("collections/requirements.yml") == {"collections": [{"source": ".", "type": "dir"}]}
+    namespace, name, plugin = load("inventory/watcher.yml")["plugin"].split(".")
+    galaxy = load("galaxy.yml")
+    assert [namespace, name] == [galaxy["namespace"], galaxy["name"]]
+    assert plugin in names(KINDS["inventory"])
+
+
 def test_action_group_is_complete() -> None:
     """Each module takes its defaults from the group "tree"."""
     assert set(names(KINDS["module"])) <= set(load("meta/runtime.yml")["action_groups"]["tree"])

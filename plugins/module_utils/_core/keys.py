@@ -91,7 +91,7 @@ class TreeKey:
 
 
 class Tree:
-    """Builds and parses the keys below one prefix and of the two trees beside it."""
+    """Builds and parses the keys below one prefix and of the trees beside it."""
 
     def __init__(self, prefix: str = PREFIX) -> None:
         """Raise InvalidError for a prefix that breaks the contract."""
@@ -99,7 +99,9 @@ class Tree:
         self.root = self.prefix + "/"
         self.status_root = self.prefix + ".status/"
         self.agent_root = self.prefix + ".agents/"
-        self.reports = (self.status_root, self.agent_root)  # what deployments and agents write themselves
+        self.source_root = self.prefix + ".sources/"
+        # What deployments, agents and event sources write themselves.
+        self.reports = (self.status_root, self.agent_root, self.source_root)
 
     def host(self, host: str) -> str:
         """Return the prefix of a host, with the slash that keeps web01 apart from web010."""
@@ -131,7 +133,7 @@ class Tree:
         for prefix in prefixes:
             if f"{prefix.rstrip('/')}/".startswith(self.reports):
                 raise InvalidError(
-                    f"{where}: policy field watch has {shown(prefix)}, which agents and deployments themselves write;"
+                    f"{where}: policy field watch has {shown(prefix)}, which agents, deployments and sources write;"
                     " allowed are prefixes elsewhere"
                 )
 
@@ -142,6 +144,10 @@ class Tree:
     def agent(self, host: str) -> str:
         """Return the key of a live agent."""
         return self.agent_root + check_name("host", host)
+
+    def source(self, name: str, key: str = "") -> str:
+        """Return a key that event sources of one name share, such as their ``lock``; without one, their prefix."""
+        return f"{self.source_root}{check_name('standby', name)}/{key}"
 
     def key(self, key: TreeKey) -> str:
         """Return the key string of a parsed key."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .keys import CONTROL, Tree, check_name, is_name
@@ -27,7 +27,7 @@ def overview(
         check_name("host", host)
     listing = store.list(tree.host(hosts[0]) if hosts and len(hosts) == 1 else tree.root)
     found = read_projects(tree, listing)
-    statuses = _statuses(store, tree)
+    statuses = read_statuses(store, tree)
     owners = sorted({*found, *statuses})
     entries = [
         _entry(*owner, found.get(owner), statuses.get(owner, {}))
@@ -39,10 +39,11 @@ def overview(
     return {**result, "warnings": list(bad.values())} if bad else result
 
 
-def _statuses(store: Store, tree: Tree) -> dict[tuple[str, str], dict[str, Any]]:
+def read_statuses(store: Store, tree: Tree, *, revision: int = 0) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the statuses by host and project, at a revision (0: now); what is none is left out. Raise StoreError."""
     root = tree.status_root.encode()
     found = {}
-    for item in store.list(tree.status_root).items:
+    for item in store.list(tree.status_root, revision=revision).items:
         owner = item.key[len(root) :].decode("utf-8", "replace").split("/")
         status = parse_status(item.value)
         if len(owner) == 2 and all(map(is_name, owner)) and "state" in status:
@@ -72,10 +73,16 @@ def state_of(project: Project, status: dict[str, Any]) -> str:
 
     A key that was deleted leaves no revision behind, so the files themselves are compared, too.
     """
+    same = status.get("digest") == project.digest
+    return seen_state(status, newest=project.newest, exists=project.exists, same=same)
+
+
+def seen_state(status: Mapping[str, Any], *, newest: int, exists: bool, same: bool) -> str:
+    """Return the state to show of a status, where the tree has the project's files as ``same`` says."""
     if not status:
         return "new"
-    moved_on = project.newest > status["wantedRevision"] or (project.exists and status.get("digest") != project.digest)
-    gone = not project.exists and status["state"] != "removed"
+    moved_on = newest > status["wantedRevision"] or (exists and not same)
+    gone = not exists and status["state"] != "removed"
     return "pending" if moved_on or gone else str(status["state"])
 
 

@@ -22,11 +22,11 @@ from .changes import UNKNOWN, Change
 from .errors import StoreError
 from .events import Events
 from .keys import Tree
-from .position import PositionFile
+from .position import Place, PositionFile
 from .prefixes import MAX_PREFIXES, UNSEEN, Below, Owner, Total
-from .reflector import PAUSE, Position, Reflector
-from .report import parse_status
+from .reflector import PAUSE, Position, Reflector, Resumed
 from .source_options import SourceOptions
+from .statuses import Reported, reported
 from .store import Batch, Listing, Store
 from .tracker import Tracker
 
@@ -50,12 +50,18 @@ class _Follower(NamedTuple):
 class Source:
     """Reads a tree and hands on its events until it is cancelled."""
 
-    def __init__(self, store: Store, options: SourceOptions) -> None:
-        """Load the position; raise InvalidError when its file cannot be kept. ``store`` is closed in the end."""
+    def __init__(
+        self, store: Store, options: SourceOptions, place: Place | None = None, *, skip_reported: bool = False
+    ) -> None:
+        """Load the position; raise InvalidError when its file cannot be kept. ``store`` is closed in the end.
+
+        ``place`` keeps the position instead of a file. With ``skip_reported`` all outcomes are read first, and
+        hosts that have reported a change are in no event.
+        """
         self._store = store
         self._tree = Tree(options.connection.prefix)
-        self._file = PositionFile(options.position_file)
-        position, known, self._totals = self._file.load()
+        self._place = place or PositionFile(options.position_file)
+        position, known, self._totals = self._place.load()
         if options.replay:
             known = dict.fromkeys(known, UNKNOWN)
         start = None if options.replay else position
@@ -65,10 +71,16 @@ class Source:
         self._lock = threading.Lock()  # of the tracker, and of the order in which its changes are handed to the loop
         self._followers: dict[str, _Follower] = {}
         self._events = Events(
-            batch=options.batch, parallel=options.parallel, hold=options.hold, position=position, known=known
+            batch=options.batch,
+            parallel=options.parallel,
+            hold=options.hold,
+            position=position,
+            known=known,
+            skip_reported=skip_reported,
         )
         self._holds = options.hold > 0
-        self._reads = threading.Event()  # set once the tree could be read, or never will be
+        self._outcomes_first = skip_reported and self._holds
+        self._reads = threading.Event()  # set once what is read first could be read, or never will be
         self._room = threading.Semaphore(ROOM)
         self._closing = threading.Event()
         self._error: Exception | None = None
@@ -116,7 +128,7 @@ class Source:
         self._save_at = time.monotonic() + SAVE_PAUSE
         saved = self._events.saved()
         if saved:
-            await self._loop.run_in_executor(None, self._file.save, *saved, dict(self._totals))
+            await self._loop.run_in_executor(None, self._place.save, *saved, dict(self._totals))
 
     def _stop(self, threads: list[threading.Thread]) -> None:
         """End the threads and save the position."""
@@ -130,7 +142,7 @@ class Source:
         self._store.close()
         saved = self._events.saved() if self._events.unsaved else None
         if saved:
-            self._file.save(*saved, self._totals)
+            self._place.save(*saved, dict(self._totals))
         for thread in [*threads, *(follower.thread for follower in followers)]:
             thread.join(JOIN_TIMEOUT)
 
@@ -150,11 +162,16 @@ class Source:
         self._error = self._error or error
 
     def _read_changes(self) -> None:
+        if self._outcomes_first:
+            self._reads.wait()
         for item in self._changes.stream():
             self._reads.set()
             position = self._changes.position
             with self._lock:
-                self._hand_parts(self._tracker.take(item))
+                changes = self._tracker.take(item)
+                if isinstance(item, Resumed):
+                    self._hand(self._events.know, self._tracker.marks())
+                self._hand_parts(changes)
             self._learn()
             self._follow(position)
             self._hand(self._events.reach, position)
@@ -226,26 +243,24 @@ class Source:
 
     def _read_outcomes(self) -> None:
         """Read what hosts report; without the right to, each event is held for its time."""
-        self._reads.wait()
+        if not self._outcomes_first:
+            self._reads.wait()
         try:
             for item in self._outcomes.stream():
                 if isinstance(item, Listing):
                     self._hand(self._events.forget_statuses)
-                entries = item.items if isinstance(item, Listing) else item.events
-                found = [(*self._owner(entry.key), parse_status(entry.value)["wantedRevision"]) for entry in entries]
+                found = reported(self._tree, item)
                 for start in range(0, len(found), PART):
                     self._hand(self._report, found[start : start + PART])
+                self._reads.set()
         except StoreError as error:
             logger.error("outcomes cannot be read, so each event is held for its time instead: %s", error)
             self._hand(self._events.go_blind)
+            self._reads.set()
 
-    def _owner(self, key: bytes) -> tuple[str, str]:
-        host, _slash, project = key[len(self._tree.status_root) :].decode("utf-8", "replace").partition("/")
-        return host, project
-
-    def _report(self, found: list[tuple[str, str, int]]) -> None:
-        for host, project, wanted in found:
-            self._events.status(host, project, wanted, time.monotonic())
+    def _report(self, found: list[Reported]) -> None:
+        for host, project, wanted, failed, written in found:
+            self._events.status(host, project, wanted, time.monotonic(), failed=failed, written=written)
 
     def _hand(self, call: Callable[..., object], *args: object) -> None:
         """Let the loop do something, once it has come to what it was handed before."""

@@ -15,7 +15,7 @@ from typing import Any
 from .connection import Connection
 from .errors import InvalidError
 from .events import MAX_WAIT
-from .keys import check_name
+from .keys import check_name, is_name
 from .tracker import misread_host
 
 # What a connection option is called in the environment.
@@ -35,7 +35,7 @@ MAX_HOLD = 86_400.0  # seconds
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the event source was told; an empty ``position_file`` is none."""
+    """What the event source was told; an empty ``position_file`` is none, and an empty ``standby`` no other source."""
 
     connection: Connection
     projects: tuple[str, ...] = ()
@@ -45,6 +45,7 @@ class SourceOptions:
     hold: float = 60.0
     position_file: str = ""
     replay: bool = False
+    standby: str = ""
 
     @classmethod
     def parse(cls, args: Mapping[str, Any], environ: Mapping[str, str]) -> SourceOptions:
@@ -62,6 +63,10 @@ class SourceOptions:
         path = given.pop("position_file", None)
         checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
         options = cls(connection, **lists, **checked)
+        if options.standby and path is not None:
+            raise InvalidError("position_file: with standby the position is kept in etcd; leave one of both out")
+        if options.standby:
+            return options
         where = default_path(options, environ) if path is None else _text("position_file", path)
         return cls(connection, **lists, **checked, position_file=os.path.expanduser(where))
 
@@ -125,9 +130,16 @@ def _text(option: str, value: Any) -> str:
     return value
 
 
+def _name(option: str, value: Any) -> str:
+    if not isinstance(value, str) or not (is_name(value) or value == ""):
+        raise InvalidError(f"{option}: {value!r} is not a name of A-Z a-z 0-9 . _ -; the empty string means none")
+    return value
+
+
 _CHECKS: Mapping[str, Any] = {
     "batch": lambda option, value: _number(option, value, 0, MAX_WAIT),
     "hold": lambda option, value: _number(option, value, 0, MAX_HOLD),
     "parallel": _parallel,
     "replay": _bool,
+    "standby": _name,
 }

@@ -60,14 +60,14 @@ class Tracker:
         """Return the changes, sorted by project and host; a listing changes everything, a Resumed one what is owed."""
         if isinstance(item, Batch):
             return self._batch(item.events)
-        known = self._known if self._known is not None else self._marks()
+        known = self._known if self._known is not None else self.marks()
         self._touched |= self._there.keys()
         self._known, self._there = None, {}
         for found in item.items:
             self._apply(found.key, found.revision)
         if isinstance(item, Replaced):
             self._newest_value = 0
-        changes = self._replay(item.revision, known)
+        changes = self._replay(item, known)
         if isinstance(item, Resumed):
             return [
                 replace(change, revision=mark[1] or change.revision)
@@ -77,19 +77,22 @@ class Tracker:
             ]
         return changes
 
-    def _marks(self) -> dict[Owner, Mark]:
+    def marks(self) -> dict[Owner, Mark]:
+        """Return what is there."""
         return {owner: there.mark for owner, there in self._there.items() if there.mark[0]}
 
-    def _replay(self, revision: int, known: Mapping[Owner, Mark]) -> list[Change]:
+    def _replay(self, item: Listing, known: Mapping[Owner, Mark]) -> list[Change]:
         """Return one change for each project there, and for each that was known and is gone.
 
         What an unchanged one reported before still holds, so that one keeps its revision; where values
-        from elsewhere decide, what was reported may be older than those.
+        from elsewhere decide, what was reported may be older than those. A store that was restored is
+        older than what hosts have.
         """
-        marks = self._marks()
+        revision, restored = item.revision, isinstance(item, Replaced)
+        marks = self.marks()
         changes = [Change(*owner, revision, UNKNOWN, replayed=True) for owner in known.keys() - marks.keys()]
         for owner, mark in marks.items():
-            due = mark[1] if known.get(owner) == mark else revision
+            due = mark[1] if known.get(owner) == mark and not restored else revision
             if self.prefixes.watches(owner):
                 due = max(revision, self._newest_value)
             changes.append(replace(self._there[owner].change(owner, due), replayed=True))

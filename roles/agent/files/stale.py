@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print those of the paths given, and of what is in them, that were changed after the running agent was started."""
+"""Print what was changed after a service was started, of some paths and what is in them.
+
+Arguments are the service's name and the paths.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ import subprocess
 import sys
 import time
 
-STATE = ["systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--value", "watcher"]
+STATE = ["systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--value"]
 
 
-def main(paths: list[str]) -> None:
-    """Print nothing when no agent runs."""
-    active = subprocess.run(STATE, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 (a constant)
+def main(service: str, *paths: str) -> None:
+    """Print nothing when the service does not run."""
+    command = [*STATE, service]
+    active = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 (no shell)
     if not int(active or 0):
         return
     started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + int(active) / 1e6
@@ -27,4 +31,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

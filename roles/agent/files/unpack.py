@@ -1,10 +1,14 @@
 # Copyright (c) 2026, the watcher.config authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unpack the library: arguments are a JSON file of names and texts, and the new folder to make."""
+"""Unpack files: arguments are a JSON file of their paths and contents (Base64), and the new folder to make.
+
+The JSON file is removed. What begins with #! becomes a program.
+"""
 
 from __future__ import annotations
 
+import base64
 import compileall
 import json
 import os
@@ -15,19 +19,24 @@ import sys
 def main(bundle: str, folder: str) -> None:
     """Make the folder, complete and durable or not at all."""
     new = folder + ".new"
-    package = os.path.join(new, "watcher")
     shutil.rmtree(new, ignore_errors=True)
     os.umask(0o022)
-    os.makedirs(package)
+    os.makedirs(new)
     with open(bundle, encoding="utf-8") as stream:
-        texts: dict[str, str] = json.load(stream)
-    for name, text in texts.items():
-        with open(os.path.join(package, name), "x", encoding="utf-8") as stream:
-            stream.write(text)
+        contents: dict[str, str] = json.load(stream)
+    for name, encoded in contents.items():
+        content = base64.b64decode(encoded)
+        path = os.path.join(new, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(content)
+        if content.startswith(b"#!"):
+            os.chmod(path, 0o755)  # noqa: S103 (a program that is no secret)
     # Now, for the service may not be able to write here.
-    compileall.compile_dir(package, quiet=1, ddir=os.path.join(folder, "watcher"))
+    compileall.compile_dir(new, quiet=1, ddir=folder)
     os.sync()
     os.rename(new, folder)
+    os.remove(bundle)
 
 
 if __name__ == "__main__":

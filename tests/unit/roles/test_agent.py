@@ -5,65 +5,40 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from ansible_collections.watcher.config.plugins.module_utils._core.rules import Rules
 from ansible_collections.watcher.config.plugins.module_utils._core.settings import Settings
+from ansible_collections.watcher.config.tests.unit.roles.role import Role
 
-ROOT = Path(__file__).resolve().parents[3]
-ROLE = ROOT / "roles" / "agent"
+ROLE = Role("agent")
 MINIMUM = {"agent_endpoints": ["etcd1:2379"]}
-
-
-def load(path: str) -> Any:
-    """Return what a YAML file of the role says."""
-    return yaml.safe_load((ROLE / path).read_text(encoding="utf-8"))
-
-
-def rendered(template: str, **variables: Any) -> str:
-    """Return what a template of the role becomes for host web01."""
-    loader = DataLoader()
-    values = {"inventory_hostname": "web01", "role_path": str(ROLE), "ansible_managed": "managed"}
-    for name in ("defaults", "vars"):
-        values |= loader.load_from_file(str(ROLE / name / "main.yml"), trusted_as_template=True)
-    text = (ROLE / "templates" / template).read_text(encoding="utf-8")
-    return str(Templar(loader=loader, variables={**values, **variables}).template(trust_as_template(text)))
 
 
 def settings(folder: Path, **variables: Any) -> Settings:
     """Return what the agent makes of the INI file that the role writes."""
     path = folder / "watcher.ini"
-    path.write_text(rendered("watcher.ini.j2", **MINIMUM, **variables), encoding="utf-8")
+    path.write_text(ROLE.rendered("watcher.ini.j2", **MINIMUM, **variables), encoding="utf-8")
     path.chmod(0o600)
     return Settings.load(str(path))
 
 
 def test_defaults_are_those_documented() -> None:
     """Each variable is specified and has a default, and both places agree on it."""
-    options = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert load("defaults/main.yml") == {name: option["default"] for name, option in options.items()}
+    assert ROLE.load("defaults/main.yml") == ROLE.defaults()
 
 
 def test_readme_has_the_table() -> None:
     """The table in the README is the one that tools/role_docs.py makes."""
-    spec = importlib.util.spec_from_file_location("role_docs", ROOT / "tools" / "role_docs.py")
-    assert spec is not None and spec.loader is not None
-    role_docs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(role_docs)
-    assert role_docs.BEGIN + role_docs.table(ROLE) + role_docs.END in (ROLE / "README.md").read_text(encoding="utf-8")
+    assert ROLE.table() in ROLE.readme()
 
 
 def test_requirements_are_pinned() -> None:
     """Hosts get exactly these versions."""
-    lines = (ROLE / "files" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#") and "==" not in line] == []
+    assert ROLE.unpinned("requirements.txt") == []
 
 
 def test_ini_is_closed(tmp_path: Path) -> None:
@@ -132,6 +107,6 @@ def test_unit_is_as_open_as_the_rules(
     roots: list[str], commands: list[str], there: list[str], missing: list[str]
 ) -> None:
     """The unit takes what deploying does not need, and no more."""
-    lines = rendered("watcher.service.j2", agent_deploy_roots=roots, agent_commands=commands).splitlines()
+    lines = ROLE.rendered("watcher.service.j2", agent_deploy_roots=roots, agent_commands=commands).splitlines()
     assert [text for text in there if not any(line.startswith(text) for line in lines)] == []
     assert [line for line in lines if line.startswith(tuple(missing))] == []

@@ -100,12 +100,32 @@ options:
       - By default it is in the folder C(watcher) below the environment variable E(ANSIBLE_HOME) or C(~/.ansible),
         named after endpoints, prefix, projects and hosts.
       - With an empty string all projects are replayed at each start.
+      - Not allowed together with O(standby).
     type: path
   replay:
     description:
       - Hand on an event for each project at the start, whether it changed or not.
+      - With O(standby) the first time that this source hands on events after its start.
     type: bool
     default: false
+  standby:
+    description:
+      - A name. Of all sources with the same name on one tree, in as many rulebooks on as many machines as you like,
+        one hands on events. The others stand by, and one of them takes over when it ends, dies, freezes or loses etcd.
+        After a clean stop that is at once, else when its lease in etcd ends, after about 5 seconds.
+      - The position is then in etcd, so the next one goes on where the one before was. Nothing is left out. Hosts that
+        have reported a change are not in an event for it again, unless O(hold) is V(0). What was handed on
+        and has no outcome yet is handed on again; a deployment that is there already changes nothing.
+      - All of them need the same O(projects) and O(hosts). Sources that are to work at the same time need
+        different names.
+      - The etcd user has to be allowed to read and write below C(/watcher.sources/), or whatever O(prefix) is instead
+        of C(/watcher). There is one folder for each name; deleting it makes the next one replay all projects.
+      - A machine that is cut off from etcd, or was frozen, stops handing on events by its own clock, before another one
+        can take over. Playbooks and jobs that it has started go on.
+      - An empty string means that this source is alone.
+    type: str
+    default: ''
+    version_added: 0.2.0
 requirements:
   - etcd3 0.12.0
   - grpcio
@@ -156,12 +176,12 @@ async def main(queue: Any, args: dict[str, Any]) -> None:
         sys.path.append(ROOT)
     from ansible_collections.watcher.config.plugins.module_utils._core.etcd import connect
     from ansible_collections.watcher.config.plugins.module_utils._core.sender import Sender
-    from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
     from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions, state_folder
     from ansible_collections.watcher.config.plugins.module_utils._core.spool import Spool
+    from ansible_collections.watcher.config.plugins.module_utils._core.standby import source_of
     from ansible_collections.watcher.config.plugins.module_utils._core.wire import load_grpc
 
     options = SourceOptions.parse(args, os.environ)
     await asyncio.to_thread(load_grpc, forks=True)  # playbooks are started beside it
     with Sender(Spool(os.path.join(state_folder(os.environ), "spool"))):
-        await Source(connect(options.connection), options).run(queue.put)
+        await source_of(options, connect).run(queue.put)

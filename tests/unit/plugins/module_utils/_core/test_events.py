@@ -10,48 +10,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.watcher.config.plugins.module_utils._core.changes import OWED, Change
-from ansible_collections.watcher.config.plugins.module_utils._core.events import MAX_LIMIT, Events
+from ansible_collections.watcher.config.plugins.module_utils._core.events import MAX_LIMIT
 from ansible_collections.watcher.config.plugins.module_utils._core.payload import escaped
 from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position
-
-
-def change(project: str = "p", host: str = "h1", revision: int = 10, keys: int = 1, **more: Any) -> Change:
-    """Return a change of one file, unless told otherwise."""
-    return Change(project, host, revision, (keys, revision), **{"files": {"f": "set"}, **more})
-
-
-class Feed:
-    """Events with a clock, and a store whose revision is that of the newest change."""
-
-    def __init__(self, **options: Any) -> None:
-        """Start at 100 s with nothing."""
-        self.now = 100.0
-        self.events = Events(**options)
-
-    def add(self, *changes: Change) -> None:
-        """Let these changes arrive as one batch."""
-        self.events.add(changes, self.now)
-        self.events.reach(Position(7, max(each.revision for each in changes), b"k", 1))
-
-    def take(self, after: float = 0.0) -> dict[str, Any] | None:
-        """Return the event that is due after so many seconds, not yet handed."""
-        self.now += after
-        return self.events.take(self.now)
-
-    def hand(self, after: float = 10.0) -> list[dict[str, Any]]:
-        """Hand on all events that are due after so many seconds."""
-        self.now += after
-        found = []
-        while (event := self.events.take(self.now)) is not None:
-            self.events.handed(event["watcher"]["project"], self.now)
-            found.append(event["watcher"])
-        return found
-
-    @property
-    def saved(self) -> int:
-        """Return the revision from which a restart would go on; 0 for the beginning."""
-        saved = self.events.saved()
-        return saved[0].revision if saved else 0
+from ansible_collections.watcher.config.tests.unit.feed import Feed, change
 
 
 def test_the_event_of_the_contract() -> None:
@@ -337,6 +299,14 @@ def test_what_is_saved_as_known() -> None:
     saved = feed.events.saved()
     assert saved is not None
     assert saved[1] == {("old", "h1"): (2, 5), ("q", "h1"): (1, 10)}
+
+
+def test_the_store_knows_better_than_what_was_saved() -> None:
+    """What it says was there stands in the place of that, and what is not done with stays unknown."""
+    feed = Feed(known={("old", "h1"): (2, 5), ("q", "h1"): (1, 4)}, position=Position(7, 5))
+    feed.events.know({("q", "h1"): (1, 6), ("p", "h1"): (1, 3)})
+    feed.add(change("p", revision=10))
+    assert feed.events.saved() == (Position(7, 5), {("q", "h1"): (1, 6), ("p", "h1"): (0, 0)})
 
 
 def test_unsaved() -> None:

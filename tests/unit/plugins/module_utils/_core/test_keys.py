@@ -170,8 +170,10 @@ def test_host_prefix_ends_with_a_slash() -> None:
     assert TREE.host("web01") == "/watcher/web01/"
     assert not TREE.status_root.startswith(TREE.root)
     assert not TREE.agent_root.startswith(TREE.root)
+    assert not TREE.source_root.startswith(TREE.root)
     assert TREE.status("web01", "a.com") == "/watcher.status/web01/a.com"
     assert TREE.agent("web01") == "/watcher.agents/web01"
+    assert TREE.source("pair", "lock") == "/watcher.sources/pair/lock"
 
 
 @pytest.mark.parametrize(
@@ -242,6 +244,7 @@ def test_values_for_templates(key: bytes, expected: bool) -> None:
         ("/watcher.status/web02/b.com", False),
         ("/watcher.agents", False),
         ("/watcher.agents/web01", False),
+        ("/watcher.sources/pair", False),
     ],
 )
 def test_what_a_policy_may_watch(prefix: str, allowed: bool) -> None:
@@ -252,7 +255,7 @@ def test_what_a_policy_may_watch(prefix: str, allowed: bool) -> None:
     with pytest.raises(InvalidError) as caught:
         TREE.check_watch(["/x", prefix], "where")
     assert str(caught.value) == (
-        f"where: policy field watch has {prefix}, which agents and deployments themselves write;"
+        f"where: policy field watch has {prefix}, which agents, deployments and sources write;"
         " allowed are prefixes elsewhere"
     )
 

@@ -64,6 +64,8 @@ def test_a_file_of_an_earlier_version_is_used(path: Path) -> None:
         '{"version": 1, "cluster_id": "x", "revision": 1, "key": "", "written": 0, "projects": {}}',
         '{"version": 1, "cluster_id": 1, "revision": 1, "key": "", "written": 0, "projects": {"a": {"b": 3}}}',
         '{"version": 1, "cluster_id": 1, "revision": 1, "key": "", "written": 0, "projects": []}',
+        '{"version": 1, "cluster_id": 1, "revision": -1, "key": "", "written": 0, "projects": {}}',
+        '{"version": 1, "cluster_id": 1, "revision": Infinity, "key": "", "written": 0, "projects": {}}',
         '{"version": 1, "cluster_id": 1, "revision": 1, "key": "", "written": 0, "projects": {}, "watched": {"/s": 3}}',
         "\udcff",
     ],

@@ -57,6 +57,13 @@ def test_a_listing_replays() -> None:
     ]
 
 
+def test_nothing_keeps_its_revision_in_a_restored_store(tracker: Tracker) -> None:
+    """What hosts reported is of a later time than what the store holds now, so all is due at its revision."""
+    items = listing(8, config=2, a=3, b=4).items
+    assert [found.revision for found in tracker.take(Replaced(items, 8, 1))] == [8]
+    assert [found.revision for found in tracker.take(Listing(items, 9, 1))] == [4]
+
+
 def test_a_batch_sets_and_deletes(tracker: Tracker) -> None:
     """A batch is one change per project and host, at its newest revision there."""
     events = batch((10, key("a")), (10, key("b"), True), (11, key("c", "web02")))

@@ -99,6 +99,11 @@ def test_the_environment_is_read() -> None:
         ({"hold": -1}, "hold: -1 is not a number of seconds from 0 to 86400"),
         ({"position_file": 5}, "position_file: 5 is not the path of a file; the empty string means none"),
         ({"replay": "yes"}, "replay: 'yes' is neither true nor false"),
+        ({"standby": "a/b"}, "standby: 'a/b' is not a name of A-Z a-z 0-9 . _ -; the empty string means none"),
+        ({"standby": ".."}, "standby: '..' is not a name"),
+        ({"standby": 5}, "standby: 5 is not a name"),
+        ({"standby": "pair", "position_file": "/x"}, "position_file: with standby the position is kept in etcd;"),
+        ({"standby": "pair", "position_file": ""}, "position_file: with standby the position is kept in etcd;"),
     ],
 )
 def test_a_wrong_argument_is_refused(args: dict[str, Any], message: str) -> None:
@@ -107,6 +112,13 @@ def test_a_wrong_argument_is_refused(args: dict[str, Any], message: str) -> None
         parse(**args)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_one_of_several_has_no_position_file() -> None:
+    """Its position is in etcd; without a name all is as without the option."""
+    options = parse(standby="pair", position_file=None)
+    assert (options.standby, options.position_file) == ("pair", "")
+    assert parse(standby="") == parse()
 
 
 def test_each_selection_has_a_position_of_its_own() -> None:
@@ -126,7 +138,7 @@ def test_the_door_raises_what_is_wrong() -> None:
 def test_the_documentation_agrees() -> None:
     """It names each option, with its default."""
     documented = yaml.safe_load(door().DOCUMENTATION)["options"]
-    defaults = {"projects": [], "hosts": [], "batch": 0.2, "parallel": 4, "hold": 60, "replay": False}
+    defaults = {"projects": [], "hosts": [], "batch": 0.2, "parallel": 4, "hold": 60, "replay": False, "standby": ""}
     assert set(documented) == {*ENVIRONMENT, *defaults, "position_file"}
     assert {name: option["default"] for name, option in documented.items() if "default" in option} == defaults
 
