@@ -50,4 +50,4 @@ class Marker:
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a new dictionary with its texts marked; its other values are no collections."""
-        return {name: self.text(value) if type(value) is str else value for name, value in data.items()}
+        return {name: self.text(value) if isinstance(value, str) else value for name, value in data.items()}

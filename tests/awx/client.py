@@ -55,14 +55,14 @@ class Client:
         """Return a name that nobody else has."""
         return f"{text} {self._suffix}"
 
-    def make(self, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    def make(self, segment: str, name: str, /, **fields: Any) -> dict[str, Any]:
         """Make an object whose name has a random suffix."""
-        return self.add(kind, name=self.name(name), **fields)
+        return self.add(segment, name=self.name(name), **fields)
 
-    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def add(self, segment: str, /, **fields: Any) -> dict[str, Any]:
         """Make an object."""
-        status, answer = self.call("POST", f"{kind}/", fields)
-        assert status == 201, (kind, fields, status, answer)
+        status, answer = self.call("POST", f"{segment}/", fields)
+        assert status == 201, (segment, fields, status, answer)
         self._made.append(answer["url"])
         made: dict[str, Any] = answer
         return made

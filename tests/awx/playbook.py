@@ -73,6 +73,13 @@ class SetUp(Site):
         assert done.returncode != 0, done.stdout
         return done.stdout + done.stderr
 
+    def machine(self, name: str) -> None:
+        """Make a credential by which jobs get in to hosts."""
+        tables = self.awx.tables
+        kind = tables.one("credential_types", name="Machine")["id"]
+        organization = tables.one("organizations", name="Default")["id"]
+        tables.add("credentials", name=name, organization=organization, credential_type=kind)
+
     def client(self, user: str) -> Client:
         """Return a user's client."""
         return Client(self.awx.url, self.awx.token_of(user))

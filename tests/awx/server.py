@@ -21,10 +21,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ansible_collections.watcher.config.tests.awx.jobs import NOT_FOUND, Answer, Jobs
-from ansible_collections.watcher.config.tests.awx.tables import Tables
+from ansible_collections.watcher.config.tests.awx.tables import VERSION, Tables
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = "24.6.1"
 API = "/api/v2/"
 WHO = "Authentication credentials were not provided. To establish a login session, visit /api/login/."
 

@@ -67,11 +67,11 @@ class Tables:
         """Let the projects have the playbooks of a checkout."""
         self.playbooks = playbooks(checkout)
 
-    def add(self, kind: str, /, **fields: Any) -> Row:
+    def add(self, segment: str, /, **fields: Any) -> Row:
         """Add an object, as nobody in particular; values are checked, AWX's further rules are not."""
         with self.lock:
-            values = self._values(kind, {}, fields, everything=True)
-            return self._shown(kind, self._store(kind, values))
+            values = self._values(segment, {}, fields, everything=True)
+            return self._shown(segment, self._store(segment, values))
 
     def get(self, kind: str, number: int) -> Row | None:
         """Return an object as GET shows it, or None."""
@@ -79,19 +79,19 @@ class Tables:
             row = self._rows[kind].get(int(number))
             return self._shown(kind, row) if row else None
 
-    def find(self, kind: str, /, **fields: Any) -> list[Row]:
-        """Return all objects of a kind with these values, as GET shows them."""
+    def find(self, segment: str, /, **fields: Any) -> list[Row]:
+        """Return all objects of a segment with these values, as GET shows them."""
         with self.lock:
             return [
-                self._shown(kind, row)
-                for row in self._rows[kind].values()
+                self._shown(segment, row)
+                for row in self._rows[segment].values()
                 if all(row[name] == value for name, value in fields.items())
             ]
 
-    def one(self, kind: str, /, **fields: Any) -> Row:
-        """Return the one object of a kind with these values; AssertionError when there is not exactly one."""
-        found = self.find(kind, **fields)
-        assert len(found) == 1, f"{len(found)} {kind} with {fields}"
+    def one(self, segment: str, /, **fields: Any) -> Row:
+        """Return the one object of a segment with these values; AssertionError when there is not exactly one."""
+        found = self.find(segment, **fields)
+        assert len(found) == 1, f"{len(found)} {segment} with {fields}"
         return found[0]
 
     def linked(self, kind: str, number: int, relation: str) -> list[int]:
@@ -312,6 +312,10 @@ class Tables:
             if old and old["managed"]:
                 raise Refused(FORBIDDEN, 403)
             rules.credential_type(values)
+            used = old and any(each["credential_type"] == old["id"] for each in self._rows["credentials"].values())
+            if old and used and values["inputs"] != old["inputs"]:
+                said = "Modifications to inputs are not allowed for credential types that are in use"
+                raise Refused({"detail": said}, 403)
         elif kind == "credentials":
             if old is None and not any(values[name] for name in ("organization", "user", "team")):
                 raise Refused({"detail": ["Missing 'user', 'team', or 'organization'."]})

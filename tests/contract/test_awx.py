@@ -102,7 +102,7 @@ def awx(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
             pytest.skip(NO_AWX)
         client = Client(url, token)
         name = os.environ.get("AWX_PROJECT", "Watcher")
-        found = client.get(f"projects/?name={name}")["results"]
+        found = client.get(f"projects/?name={quote(name)}")["results"]
         assert found, f"the AWX has no project named {name!r}; AWX_PROJECT names another one"
         try:
             yield Ground(client, found[0]["id"])
@@ -280,6 +280,18 @@ def test_a_playbook_is_a_path_in_the_project(awx: Ground, playbook: str) -> None
     status, answer = awx.client.call("POST", "job_templates/", fields)
     assert status == 400
     assert list(answer) == ["playbook"]
+
+
+def test_inputs_of_a_credential_type_in_use_stay(awx: Ground) -> None:
+    """Once a credential has the type, its fields cannot be changed; all else can."""
+    fields = [{"id": "a", "label": "A", "type": "string"}]
+    kind = awx.client.make("credential_types", "Watcher test", kind="cloud", inputs={"fields": fields}, injectors={})
+    given = {"organization": awx.organization, "credential_type": kind["id"], "inputs": {"a": "x"}}
+    awx.client.make("credentials", "Watcher test", **given)
+    more = [*fields, {"id": "b", "label": "B", "type": "string"}]
+    status, answer = awx.client.call("PATCH", kind["url"], {"inputs": {"fields": more}})
+    assert (status, "in use" in str(answer)) == (403, True), answer
+    assert awx.client.call("PATCH", kind["url"], {"inputs": {"fields": fields}, "description": "x"})[0] == 200
 
 
 def test_jinja_in_variables_stays_text(awx: Ground) -> None:

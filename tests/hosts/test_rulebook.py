@@ -39,9 +39,9 @@ class Control:
         """Write the playbook and the inventory that the control hosts get."""
         self.fleet = fleet
         self.target, self.host = fleet.hosts
-        self.playbook = fleet.write("rulebook.yml", [{"hosts": "all", "roles": ["watcher.config.rulebook"]}])
-        self.inventory = fleet.folder / "sent"
+        self.inventory = fleet.folder / "rulebook" / "sent"
         (self.inventory / "group_vars").mkdir(parents=True)
+        self.playbook = fleet.write("rulebook/play.yml", [{"hosts": "all", "roles": ["watcher.config.rulebook"]}])
         hosts = "".join(f"{host.name} ansible_host={host.address}\n" for host in fleet.hosts)
         (self.inventory / "hosts").write_text(hosts)
         common = {"ansible_user": "root", "ansible_python_interpreter": "/usr/bin/python3"}
@@ -57,7 +57,7 @@ class Control:
             "rulebook_ca_cert": str(etcd.authority.certificate),
             "rulebook_client_cert": str(etcd.client_cert),
             "rulebook_client_key": str(etcd.client_key),
-            "rulebook_inventory": str(self.inventory),
+            "rulebook_inventory": self.inventory.name,  # beside the playbook
             "rulebook_ssh_key": str(STATE / "ssh" / "id_ed25519"),
             "rulebook_known_hosts": str(STATE / "ssh" / "known_hosts"),
             "rulebook_environment": {"EDA_CONTROLLER_TOKEN": TOKEN},
@@ -177,7 +177,9 @@ def test_stop(served: Control) -> None:
     served.target.path("/srv/log").unlink(missing_ok=True)
     revision = served.fleet.put("rulebook", {"a": "slow\n"}, policy, served.target)[served.target.name]
     eventually(lambda: served.target.log() == [("begin", revision)], "the playbook is at work", RUN)
-    assert "ansible-playbook" in served.host.run("ps axww -o args")
+    processes = served.host.run("ps axww -o args")
+    assert "ansible-playbook" in processes
+    assert not any(secret in processes for secret in (PASSWORD, TOKEN))
 
     start = time.monotonic()
     served.host.run(f"systemctl stop {UNIT}")
@@ -220,8 +222,9 @@ def test_change(served: Control) -> None:
         ({"rulebook_inventory": "/nowhere"}, "/nowhere is no folder there"),
         ({"rulebook_name": "watcher.config.awx"}, "rulebook_controller_url"),
         ({"rulebook_environment": {"A B": "x"}}, "A B cannot be in the environment"),
+        ({"rulebook_user": "root\n"}, '"root\\n" is not a user'),
     ],
-    ids=["password", "endpoint", "python", "java", "inventory", "awx", "environment"],
+    ids=["password", "endpoint", "python", "java", "inventory", "awx", "environment", "user"],
 )
 def test_wrong(served: Control, wrong: dict[str, Any], said: str) -> None:
     """A wrong value is told in a sentence that names the host, without a traceback."""

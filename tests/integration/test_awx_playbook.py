@@ -62,12 +62,14 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SetUp]:
             watcher_ca_cert=str(etcd.authority.certificate),
             watcher_client_cert=str(etcd.client_cert),
             watcher_client_key=str(etcd.client_key),
+            awx_machine_credential="ssh key",
             **{name: f"other {name}" for name in NAMES},
         )
         with site.awx:
             # The address and who we are as variables, which go before the environment.
             site.variables |= {"awx_host": site.awx.url, "awx_username": "boss", "awx_password": "boss's password"}
             site.awx.add_user("boss", "boss's password", is_superuser=True)
+            site.machine("ssh key")
             site.output = site.said("-vvv", "--diff")
             yield site
 
@@ -220,12 +222,34 @@ def test_lists_are_published_as_before(site: Site, etcd: EtcdServer, files: list
     assert found == [f"/watcher/web01/a.com/config.d/{each['path']}" for each in files]
 
 
-def test_number_for_a_project_is_refused(site: Site, etcd: EtcdServer) -> None:
-    """A survey's 1.10 arrives as the number 1.1; it is refused and not published under another name."""
-    done = site.play("watcher.config.publish", watcher_project=1.1, watcher_hosts="web01", watcher_policy="{}")
+@pytest.mark.parametrize(
+    ("playbook", "given", "said"),
+    [
+        ("publish", {"watcher_project": 1.1, "watcher_hosts": "web01"}, "1.1"),
+        ("publish", {"watcher_project": False, "watcher_hosts": 7}, "False, 7"),
+        ("status", {"watcher_project": 1.1}, "1.1"),
+        ("status", {"watcher_hosts": ["web01", 7]}, "7"),
+    ],
+)
+def test_numbers_for_names_are_refused(
+    site: Site, etcd: EtcdServer, playbook: str, given: dict[str, Any], said: str
+) -> None:
+    """A survey's 1.10 arrives as the number 1.1; it is neither published under another name nor looked for."""
+    etcd.etcdctl("del", "--prefix", "/")
+    done = site.play(f"watcher.config.{playbook}", watcher_policy="{}", **given)
     assert done.returncode != 0
-    assert "watcher_project is a number, no text" in done.stdout + done.stderr
+    assert f"{said} in watcher_project or watcher_hosts is no text any more" in " ".join(done.stdout.split())
     assert etcd.etcdctl("get", "--prefix", "--keys-only", "/") == ""
+
+
+def test_hosts_as_text(site: Site, etcd: EtcdServer) -> None:
+    """Publish and status take hosts as a text, and a comma keeps one host from becoming a number."""
+    etcd.etcdctl("del", "--prefix", "/")
+    site.publish(watcher_hosts="007,")
+    assert json.loads(etcd.etcdctl("get", "--print-value-only", "/watcher/007/a.com/config"))
+    site.publish(watcher_hosts="web01 web02")
+    said = site.play("watcher.config.status", watcher_hosts="007, web02", watcher_project="").stdout
+    assert [host in said for host in ("007 ", "web01 ", "web02 ")] == [True, False, True], said
 
 
 def test_other_names(tls: SetUp) -> None:
@@ -234,6 +258,18 @@ def test_other_names(tls: SetUp) -> None:
         assert not [each["name"] for each in tls.awx.tables.find(kind) if each["name"].startswith("Watcher")], kind
     names = {each["name"] for kind in KINDS for each in tls.awx.tables.find(kind)}
     assert {f"other {name}" for name in NAMES} <= names
+
+
+def test_machine_credential(tls: SetUp) -> None:
+    """The job templates that work on hosts have it, the others have not."""
+    tables = tls.awx.tables
+    credential = tables.one("credentials", name="ssh key")["id"]
+    having = [
+        each["name"]
+        for each in tables.find("job_templates")
+        if credential in tables.linked("job_templates", each["id"], "credentials")
+    ]
+    assert sorted(having) == ["other awx_agent", "other awx_deploy"]
 
 
 def test_certificates_reach_the_jobs(tls: SetUp) -> None:

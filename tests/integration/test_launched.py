@@ -111,6 +111,16 @@ def test_hosts_that_the_inventory_does_not_know(site: Site) -> None:
     assert deployed(site) == {"web01": ["a.com"]}
 
 
+def test_all_projects_as_awx_says_it(site: Site) -> None:
+    """Two stars arrive; one is a sign of YAML that AWX does not put into quotes, and no playbook starts with it."""
+    path = site.folder / "awx.yml"
+    path.write_text(as_awx_says({**AWX, "watcher_project": "*"}), encoding="utf-8")
+    assert "YAML parsing failed" in site.play(DEPLOY, "-l", "web02", "-e", f"@{path}").stderr
+    path.write_text(as_awx_says({**AWX, "watcher_project": "**"}), encoding="utf-8")
+    site.ran(DEPLOY, "-l", "web02", "-e", f"@{path}")
+    assert deployed(site) == {"web02": ["a.com", "b.com"]}
+
+
 @pytest.mark.parametrize(
     ("variables", "said", "wanted"),
     [

@@ -15,7 +15,7 @@ MAX_FILES = 100  # named per change; the receiver reads the tree again, so names
 
 Mark = tuple[int, int]  # how many keys there are and the newest revision of them: equal means nothing changed
 UNKNOWN: Mark = (0, 0)
-OWED: Mark = (-1, 0)  # to be handed on whatever follows the position; with the revision due where that is beside it
+OWED: Mark = (-1, 0)  # to be handed on whatever follows the position; with the revision due, 0 for the position's
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Change:
     """What happened to a project on a host; ``mark`` is what is there now, with 0 keys when it was removed.
 
     It is done with when the host has reported ``revision`` or a newer one. ``values_changed`` says that
-    values which its templates see changed, ``beside`` that some of them are no keys of the project.
+    values which its templates see changed, ``beside`` that no position brings all of it again: values
+    that are no keys of the project, or what was owed before a restart.
     """
 
     project: str

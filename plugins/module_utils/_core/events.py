@@ -62,14 +62,21 @@ class Events:
 
     def add(self, changes: Iterable[Change], now: float) -> None:
         """Collect the changes; `reach` says when a position's changes are complete."""
+        groups: dict[str, Group] = {}
         for change in changes:
-            group = self._waiting.get(change.project)
-            if group is None:
-                group = self._waiting[change.project] = Group(now, now, self._turn, self.position)
-            elif not group.fresh:  # what is tried again needs no position; from here on one is needed
-                group.turn, group.before = self._turn, self.position
-            group.add(change, now)
+            if change.project not in groups:
+                groups[change.project] = self._group(change.project, now)
+            groups[change.project].add(change, now)
             self._note((change.project, change.host), change.mark)
+
+    def _group(self, project: str, now: float) -> Group:
+        """Return the group that takes changes of a project from here on."""
+        group = self._waiting.get(project)
+        if group is None:
+            group = self._waiting[project] = Group(now, now, self._turn, self.position)
+        elif not group.fresh:  # what is tried again needs no position; from here on one is needed
+            group.turn, group.before = self._turn, self.position
+        return group
 
     def know(self, known: Mapping[Owner, Mark]) -> None:
         """Take what is there as of the position from the store itself: it knows better than what was saved."""
@@ -112,7 +119,7 @@ class Events:
         if not failed or len(failed) < len(group.changes):
             return bool(group.changes)
         pause = self._pause(group.tries)
-        group.owed, group.tries, group.rest = failed, group.tries + 1, now + pause
+        group.owed, group.tries, group.rest, self.unsaved = failed, group.tries + 1, now + pause, True
         self._say(project, (), failed, pause)
         return False
 
@@ -206,11 +213,7 @@ class Events:
         if position is None:
             return None
         marks = {
-            (change.project, host): (OWED[0], change.revision)
-            if change.beside
-            else OWED
-            if host in group.owed
-            else UNKNOWN
+            (change.project, host): (OWED[0], change.revision) if change.beside or host in group.owed else UNKNOWN
             for group in groups
             for host, change in group.changes.items()
         }

@@ -186,7 +186,8 @@ def _said(data: Mapping[str, Any], numbers: Mapping[str, str], texts: Mapping[st
 
 
 def _number(value: Any) -> int:
-    return value if type(value) is int and -MAX_NUMBER < value < MAX_NUMBER else 0
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and -MAX_NUMBER < value < MAX_NUMBER else 0
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,11 @@ from .changes import Change
 
 NAMESPACE = uuid.UUID("5b0c2a2e-6f0d-5d9e-9a5e-0c6d1a7f3b11")
 
-# Rule engine and run_playbook break on what is beyond the BMP; Ansible would render a {{ in a variable.
+# Rule engine and run_playbook break on what is beyond the BMP; Ansible would render a {{ in a variable. AWX writes
+# variables so that ansible-core cannot read a text that is one of YAML's signs and nothing else.
 UNCARRIED = re.compile(
     r"[\x00-\x1f\\\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff\U00010000-\U0010ffff]|\{(?=[{%#])"
+    r"|\A[=!&*](?=\Z)|\A<(?=<\Z)"
 )
 
 

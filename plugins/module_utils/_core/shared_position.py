@@ -73,7 +73,7 @@ class SharedPosition:
             if item is not None:
                 position, owed, totals = unpacked(_inflated(item.value), **self._selection)
                 self._check(position)
-                self._loaded = position, {**self._marks(), **_sound(owed)}, totals
+                self._loaded = position, _sound({**self._marks(), **owed}), totals
         except BAD as error:
             logger.warning("%s is not used, all projects are replayed: %s", self._position.name, error)
 
@@ -128,24 +128,24 @@ class SharedPosition:
     def _marks(self) -> Known:
         """Return what was known some time ago.
 
-        A host that has reported since may have deployed something else in between: of that one nothing is known.
+        A host that has reported since may have deployed something else in between, also what was not there then
+        and is gone by now: of that one nothing is known.
         """
         item, _revision = self._store.get(self._known.name)
-        if item is None:
-            return {}
-        try:
-            _position, known, _totals = unpacked(_inflated(item.value))
-        except BAD as error:
-            logger.warning("%s is not used: %s", self._known.name, error)
-            return {}
-        known = _sound(known)
+        known: Known = {}
+        since = 0
+        if item is not None:
+            try:
+                known, since = unpacked(_inflated(item.value))[1], item.revision
+            except BAD as error:
+                logger.warning("%s is not used: %s", self._known.name, error)
         try:
             statuses = self._store.list(self._tree.status_root, keys_only=True)
         except DeniedError:  # then nothing is left out because of them, either
             return known
         for status in statuses.items:
-            host, _slash, project = status.key[len(self._tree.status_root) :].decode("utf-8", "replace").partition("/")
-            if status.revision > item.revision and (project, host) in known:
+            if status.revision > since:
+                host, _slash, project = status.key[len(self._tree.status_root) :].decode(errors="replace").partition("/")
                 known[project, host] = UNKNOWN
         return known
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from .changes import UNKNOWN, Change
+from .changes import OWED, UNKNOWN, Change
 from .errors import StoreError
 from .events import Events
 from .keys import Tree
@@ -62,8 +62,8 @@ class Source:
         self._tree = Tree(options.connection.prefix)
         self._place = place or PositionFile(options.position_file)
         position, known, self._totals = self._place.load()
-        if options.replay:
-            known = dict.fromkeys(known, UNKNOWN)
+        if options.replay:  # what is owed stays so, for nothing else brings it after the next restart
+            known = {owner: mark if mark[0] == OWED[0] else UNKNOWN for owner, mark in known.items()}
         start = None if options.replay else position
         self._changes = Reflector(store, self._tree.root, keys_only=True, position=start, base=True)
         self._outcomes = Reflector(store, self._tree.status_root)
@@ -168,10 +168,9 @@ class Source:
             self._reads.set()
             position = self._changes.position
             with self._lock:
-                changes = self._tracker.take(item)
-                if isinstance(item, Resumed):
+                self._hand_parts(self._tracker.take(item))
+                if isinstance(item, Resumed):  # last, for until it is collected what is owed is in what was saved
                     self._hand(self._events.know, self._tracker.marks())
-                self._hand_parts(changes)
             self._learn()
             self._follow(position)
             self._hand(self._events.reach, position)

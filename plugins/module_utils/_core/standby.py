@@ -50,11 +50,12 @@ def source_of(options: SourceOptions, connect: Connect) -> Source | Standby:
 
 
 class _Duty:
-    """One time of handing on events; ``task`` is what does it, with a ``replay`` or without."""
+    """One time of handing on events; ``task`` is what does it, with as many ``replays`` called for so far."""
 
-    def __init__(self, hold: Hold, place: SharedPosition, replay: bool, replays: int) -> None:
+    def __init__(self, hold: Hold, place: SharedPosition) -> None:
         self.hold, self.place = hold, place
-        self.replay, self.replays = replay, replays
+        self.replays = 0
+        self.pause = RENEW  # seconds until this source may have the lock again
         self.begun = False  # whether the position was read and the loop told
         self.task: asyncio.Task[None] | None = None
 
@@ -115,7 +116,7 @@ class Standby:
         """Hand on events until the lock is lost; raise what the store says to the very first attempt."""
         if not duty.hold.held():
             return
-        options = replace(self._options, replay=duty.replay)
+        options = replace(self._options, replay=duty.replays > self._replayed)
         source = Source(self._connect(options.connection), options, duty.place, skip_reported=True)
         duty.task = task = asyncio.create_task(source.run(lambda event: duty.hand(put, event)))
         try:
@@ -130,6 +131,7 @@ class Standby:
         elif self._served:
             unknown = None if isinstance(error, WatcherError) else error
             logger.error("%s: %s", self._name, error, exc_info=unknown)
+            duty.pause = LOOK
             duty.hold.lose("its changes cannot be read")
             self._wake.set()
         else:
@@ -198,7 +200,7 @@ class Standby:
         if duty.hold.held():
             return min(pause, RENEW)
         self._lost(duty)
-        self._closing.wait(RENEW)  # others first: somebody may have wanted that
+        self._closing.wait(duty.pause)  # others first: somebody may have wanted that
         return 0.0
 
     def _stand_by(self) -> float:
@@ -220,9 +222,9 @@ class Standby:
             hosts=self._options.hosts,
             saved=self._wake.set,
         )
-        replays = self._replays
-        self._duty = _Duty(hold, place, replays > self._replayed, replays)
-        return self._on_duty(self._duty)
+        self._duty = duty = _Duty(hold, place)
+        duty.replays = self._replays  # after that: who counts one more now, ends the duty
+        return self._on_duty(duty)
 
     def _on_duty(self, duty: _Duty) -> float:
         """Renew the lock and write the position; read it the first time."""

@@ -70,10 +70,9 @@ class Tracker:
         changes = self._replay(item, known)
         if isinstance(item, Resumed):
             return [
-                replace(change, revision=mark[1] or change.revision)
+                replace(change, revision=known[change.project, change.host][1] or change.revision)
                 for change in changes
-                for mark in (known.get((change.project, change.host), UNKNOWN),)
-                if mark[0] == OWED[0]
+                if change.beside
             ]
         return changes
 
@@ -86,16 +85,20 @@ class Tracker:
 
         What an unchanged one reported before still holds, so that one keeps its revision; where values
         from elsewhere decide, what was reported may be older than those. A store that was restored is
-        older than what hosts have.
+        older than what hosts have. What is owed stays so: nothing that follows brings it again.
         """
         revision, restored = item.revision, isinstance(item, Replaced)
         marks = self.marks()
-        changes = [Change(*owner, revision, UNKNOWN, replayed=True) for owner in known.keys() - marks.keys()]
+        owed = {owner for owner, mark in known.items() if mark[0] == OWED[0]}
+        changes = [
+            Change(*owner, revision, UNKNOWN, replayed=True, beside=owner in owed)
+            for owner in known.keys() - marks.keys()
+        ]
         for owner, mark in marks.items():
             due = mark[1] if known.get(owner) == mark and not restored else revision
             if self.prefixes.watches(owner):
                 due = max(revision, self._newest_value)
-            changes.append(replace(self._there[owner].change(owner, due), replayed=True))
+            changes.append(replace(self._there[owner].change(owner, due), replayed=True, beside=owner in owed))
         return sorted(changes, key=lambda change: (change.project, change.host))
 
     def _batch(self, events: Iterable[Event]) -> list[Change]:

@@ -32,8 +32,8 @@ def main(bundle: str, folder: str) -> None:
             file.write(content)
         if content.startswith(b"#!"):
             os.chmod(path, 0o755)  # noqa: S103 (a program that is no secret)
-    # Now, for the service may not be able to write here.
-    compileall.compile_dir(new, quiet=1, ddir=folder)
+        elif name.endswith(".py"):  # compiled now, for the service may not be able to write here
+            compileall.compile_file(path, quiet=1, ddir=os.path.dirname(os.path.join(folder, name)))
     os.sync()
     os.rename(new, folder)
     os.remove(bundle)

@@ -15,21 +15,36 @@ import sys
 
 
 def paths(folder: str, names: list[str]) -> list[str]:
-    """Return the files, relative to the folder, without what Python and git keep there."""
+    """Return the files, relative to the folder, without what Python and git keep there; links are followed."""
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in parents(parent, folder):
+            sys.exit(f"{parent} is a link to a folder that it is in: remove it")
         top = os.path.relpath(parent, folder)
-        folders[:] = [name for name in folders if name not in ("__pycache__", ".git")]
-        found += [os.path.normpath(os.path.join(top, name)) for name in files]
-    return sorted(path for path in found if not names or path.split(os.sep)[0] in names)
+        wanted = set(names if names and top == os.curdir else folders + files)
+        folders[:] = [name for name in folders if name in wanted and name not in ("__pycache__", ".git")]
+        found += [os.path.normpath(os.path.join(top, name)) for name in files if name in wanted]
+    return sorted(found)
+
+
+def parents(path: str, folder: str) -> set[str]:
+    """Return the folders above a path, down from a folder, without links."""
+    found = set()
+    while path != folder:
+        path = os.path.dirname(path)
+        found.add(os.path.realpath(path))
+    return found
 
 
 def main(folder: str, front: str, *names: str) -> None:
     """Print it, the same for the same files."""
-    contents = {}
+    contents, folder = {}, os.path.realpath(folder)
     for path in paths(folder, list(names)):
-        with open(os.path.join(folder, path), "rb") as stream:
-            contents[front + path] = base64.b64encode(stream.read()).decode()
+        try:
+            with open(os.path.join(folder, path), "rb") as stream:
+                contents[front + path] = base64.b64encode(stream.read()).decode()
+        except OSError as error:
+            sys.exit(f"{error.filename} cannot be sent: {error.strerror}")
     print(json.dumps(contents))
 
 

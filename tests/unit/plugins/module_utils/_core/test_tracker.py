@@ -341,3 +341,15 @@ def test_what_is_owed_after_a_restart() -> None:
     items = [KeyValue(key("a", host, project), b"", 3) for project, host in known]
     found = tracker.take(Resumed(tuple(items), 9, 1))
     assert [(each.host, each.revision) for each in found] == [("web01", 30), ("web02", 5), ("web03", 9)]
+
+
+def test_what_is_owed_stays_so() -> None:
+    """No position brings it again, be it resumed, replayed or gone; all else comes again."""
+    known = {("a.com", "web01"): (OWED[0], 5), ("b.com", "web01"): OWED, ("c.com", "web01"): UNKNOWN}
+    items = [KeyValue(key("a", project="a.com"), b"", 3), KeyValue(key("a", project="c.com"), b"", 3)]
+    for listing, expected in (
+        (Resumed(tuple(items), 9, 1), [("a.com", True), ("b.com", True)]),
+        (Listing(tuple(items), 9, 1), [("a.com", True), ("b.com", True), ("c.com", False)]),
+    ):
+        found = Tracker(TREE, known=known).take(listing)
+        assert [(each.project, each.beside) for each in found] == expected
