@@ -145,7 +145,8 @@ class SharedPosition:
             return known
         for status in statuses.items:
             if status.revision > since:
-                host, _slash, project = status.key[len(self._tree.status_root) :].decode(errors="replace").partition("/")
+                name = status.key[len(self._tree.status_root) :].decode("utf-8", "replace")
+                host, _slash, project = name.partition("/")
                 known[project, host] = UNKNOWN
         return known
 
