@@ -127,6 +127,21 @@ class World:
         """Let time pass; leases that end are found out by the next call."""
         self.now += seconds
 
+    def refuse(self, prefix: str, text: str) -> Callable[[], object]:
+        """Let nobody list a prefix, until what is returned is called."""
+        whole = self.store.list
+
+        def listed(below: str, **options: Any) -> Any:
+            if below == prefix:
+                raise DeniedError(text)
+            return whole(below, **options)
+
+        def allow() -> None:
+            self.store.list = whole  # type: ignore[method-assign]
+
+        self.store.list = listed  # type: ignore[assignment,method-assign]
+        return allow
+
     @contextlib.asynccontextmanager
     async def member(self, **options: Any) -> AsyncIterator[Member]:
         """Run a source."""
@@ -656,14 +671,7 @@ def test_a_refusal_of_the_tree_at_the_start_ends_it(caplog: pytest.LogCaptureFix
     """The lock is free for others then."""
 
     async def scenario(world: World) -> None:
-        whole = world.store.list
-
-        def refuse(prefix: str, **options: Any) -> Any:
-            if prefix == "/watcher/":
-                raise DeniedError("etcd refused the tree")
-            return whole(prefix, **options)
-
-        world.store.list = refuse  # type: ignore[method-assign]
+        world.refuse("/watcher/", "etcd refused the tree")
         async with world.member() as first:
             with pytest.raises(DeniedError, match="etcd refused the tree"):
                 await first.event()
@@ -683,19 +691,12 @@ def test_a_refusal_of_the_tree_later_is_tried_again_seldom(
             last = world.publish("p")
             await first.deployed()
             await world.saved(last)
-            whole = world.store.list
-
-            def refuse(prefix: str, **options: Any) -> Any:
-                if prefix == "/watcher/":
-                    raise DeniedError("etcd refused the tree")
-                return whole(prefix, **options)
-
-            world.store.list = refuse  # type: ignore[method-assign]
+            allow = world.refuse("/watcher/", "etcd refused the tree")
             world.store.delete(LOCK)
             await world.said("lost pair: its changes cannot be read")
             await asyncio.sleep(QUIET)
             assert caplog.text.count("took over pair") == 2
-            world.store.list = whole  # type: ignore[method-assign]
+            allow()
             world.publish("q")
             assert (await first.deployed())["project"] == "q"
 
@@ -729,14 +730,7 @@ def test_outcomes_that_may_not_be_read(caplog: pytest.LogCaptureFixture) -> None
     """Events come all the same."""
 
     async def scenario(world: World) -> None:
-        whole = world.store.list
-
-        def refuse(prefix: str, **options: Any) -> Any:
-            if prefix == "/watcher.status/":
-                raise DeniedError("etcd refused statuses")
-            return whole(prefix, **options)
-
-        world.store.list = refuse  # type: ignore[method-assign]
+        world.refuse("/watcher.status/", "etcd refused statuses")
         async with world.member() as first:
             world.publish("p")
             assert (await first.event())["project"] == "p"
