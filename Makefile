@@ -15,6 +15,8 @@ export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 export PATH := $(BIN):$(PATH)
 # ansible-rulebook takes an empty JAVA_HOME for none, and java from PATH then.
 WITH_JAVA = JAVA_HOME="$$($(BIN)/python tools/java_home.py)"
+# Two files side by side: most of the time they wait for leases, Java and ansible-playbook.
+BESIDE := -n 2 --dist loadfile
 WITH_ETCD_34 = WATCHER_ETCD_34="$$($(BIN)/python tools/debian_etcd.py)"
 
 .NOTPARALLEL:
@@ -53,7 +55,7 @@ docs-lint: setup
 	$(BIN)/antsibull-changelog lint
 	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck --check-extra-docs-refs .
 contract: setup
-	$(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/contract
+	$(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q $(BESIDE) tests/contract
 sanity: setup
 	$(BIN)/python tools/run_ansible_test.py sanity --local --color no
 units: setup
@@ -61,7 +63,7 @@ units: setup
 test-failpoints: setup
 	$(BIN)/pytest -q tests/faults/test_failpoints.py
 integration: setup
-	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q tests/integration tests/faults --ignore tests/faults/test_failpoints.py
+	WATCHER_LONG=1 $(WITH_ETCD_34) $(WITH_JAVA) $(BIN)/pytest -q $(BESIDE) tests/integration tests/faults --ignore tests/faults/test_failpoints.py
 environments: setup
 	$(BIN)/pytest -q tests/integration/test_environments.py tests/integration/test_awx_project.py
 test-hosts: setup
